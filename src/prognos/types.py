@@ -1,0 +1,189 @@
+"""What flows between the stations of a study: survival, tokens, bags, predictions.
+
+Axis names used by every annotation of the package: `batch patches pathways tokens prototypes heads bins times genes
+d_patch d_model`. This module imports torch; `cohort`, `omics` and `metrics` work on arrays and do not import it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Time to event of a batch of patients.
+
+    Args:
+        time: days from diagnosis to the event or to the last follow-up.
+        event: True when the event was observed, False when the patient is censored.
+    """
+
+    time: Float[Tensor, " batch"]
+    event: Bool[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def __getitem__(self, index: Any) -> "Survival":
+        return Survival(self.time[index], self.event[index])
+
+    def to(self, device: torch.device | str) -> "Survival":
+        """These survival times on a device."""
+        return Survival(self.time.to(device), self.event.to(device))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One modality of a batch of patients.
+
+    Args:
+        values: one row a token. Histology: patch features as stored (float16 or float32; cast per patient, see
+            `rows`). Omics as pathways: the features of each pathway, padded with zeros to the widest one. Omics as
+            genes, clinical and further tables: a single token.
+        mask: True for real tokens. A patient without the modality has no real token.
+        coords: x, y of each patch in level-0 pixels, where known.
+    """
+
+    values: Float[Tensor, "batch tokens width"]
+    mask: Bool[Tensor, "batch tokens"]
+    coords: Shaped[Tensor, "batch tokens 2"] | None = None
+
+    @property
+    def present(self) -> Bool[Tensor, " batch"]:
+        """True for patients that have the modality."""
+        return self.mask.any(dim=1)
+
+    def rows(self, patient: int) -> Float[Tensor, "tokens width"]:
+        """The real tokens of one patient in float32, without a copy where they lie in front (they do in our batches)."""
+        mask = self.mask[patient]
+        n_real = int(mask.sum())
+        in_front = bool(mask[:n_real].all())
+        return (self.values[patient, :n_real] if in_front else self.values[patient, mask]).float()
+
+    def absent(self) -> "Tokens":
+        """The same shapes with no real token."""
+        return replace(self, values=torch.zeros_like(self.values), mask=torch.zeros_like(self.mask))
+
+    def to(self, device: torch.device | str) -> "Tokens":
+        """These tokens on a device."""
+        coords = None if self.coords is None else self.coords.to(device)
+        return Tokens(self.values.to(device), self.mask.to(device), coords)
+
+
+@dataclass(frozen=True)
+class Bag:
+    """A batch of patients, each with whatever modalities were measured: `bag["histology"].values`.
+
+    A missing modality is tokens without a real one, not None; every modality that a model needs is a key.
+    """
+
+    patients: tuple[str, ...]
+    modalities: Mapping[str, Tokens]
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, modality: str) -> Tokens:
+        return self.modalities[modality]
+
+    def __contains__(self, modality: str) -> bool:
+        return modality in self.modalities
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.modalities)
+
+    def without(self, *names: str) -> "Bag":
+        """The same patients as if nobody had these modalities."""
+        return replace(self, modalities={m: t.absent() if m in names else t for m, t in self.modalities.items()})
+
+    def to(self, device: torch.device | str) -> "Bag":
+        """This bag on a device."""
+        return replace(self, modalities={name: tokens.to(device) for name, tokens in self.modalities.items()})
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a batch of patients.
+
+    Args:
+        risk: one number a patient; higher means an earlier event. Cox: the log-risk. Discrete: minus the sum of S.
+        hazard_logits: logit of the hazard of each time bin, for discrete heads only.
+        evidence: what the prediction rests on (plan, attention, components), named with its axes in the model's
+            docstring. Its content never depends on a flag.
+    """
+
+    risk: Float[Tensor, " batch"]
+    hazard_logits: Float[Tensor, "batch bins"] | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands; a model that schedules something reads it here and owns no clock.
+
+    Args:
+        step: optimiser steps done before this one, over all epochs of the stage.
+        steps_per_epoch: optimiser steps in one epoch.
+        epoch: index of the running epoch, from 0.
+        epochs: epochs of this stage.
+        stage: name of the stage.
+    """
+
+    step: int
+    steps_per_epoch: int
+    epoch: int
+    epochs: int
+    stage: str = "main"
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """What a cohort's inputs look like; with the config it fixes every parameter's shape.
+
+    Args:
+        d_patch: width of the patch features; 0 when the cohort has no slides.
+        pathway_features: for each pathway, how many features (gene x data type) its token has.
+        n_genes: number of features of the flat omics vector.
+        tables: width of each further table, `clinical` included, by name.
+    """
+
+    d_patch: int = 0
+    pathway_features: tuple[int, ...] = ()
+    n_genes: int = 0
+    tables: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training: the paper's warm-up, main or diffusion stage."""
+
+    name: str
+    epochs: int
+    learning_rate: float
+
+
+class TrainingFold(Protocol):
+    """The patients that a model may learn from, before and during training; nobody else is reachable from it."""
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Ids of the training patients."""
+        ...
+
+    @property
+    def survival(self) -> Survival:
+        """Their survival, in the order of `patients`."""
+        ...
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Their sites, in the order of `patients`; empty text where unknown."""
+        ...
+
+    def bags(self, batch_size: int = 1) -> Iterator[Bag]:
+        """All training patients in order, with every patch, as bags of at most `batch_size` patients."""
+        ...
