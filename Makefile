@@ -40,7 +40,7 @@ features: .venv/.installed ## the register of paper features against code and te
 	$(BIN)/python docs/make_features.py $(if $(write),--write,--check)
 
 docs: .venv/.docs ## the documentation site, into site/; a warning is an error
-	$(BIN)/mkdocs build --strict --quiet --site-dir site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 smoke: .venv-smoke/.installed ## every module with the declared dependencies only
 	$(ONE_THREAD) .venv-smoke/bin/python .ci/import_everything.py
