@@ -59,13 +59,14 @@ def calibration(survival: Vector, time: Vector, event: Vector, horizon: float, *
     predicted = 1.0 - curve_array(np.asarray(survival)[:, None], len(times), 1)[:, 0]
     group = risk_groups(predicted, n_groups)
     curves = observed_curves(times, events, group, horizon)
-    ends = [
-        (1.0 - curve.at([horizon])[0], 1.0 - curve.high[_step(curve, horizon)], 1.0 - curve.low[_step(curve, horizon)]) for curve in curves
-    ]
-    observed, low, high = (np.array(column) for column in zip(*ends, strict=True))
+    steps = [int(np.searchsorted(curve.time, horizon, side="right")) - 1 for curve in curves]
+    observed, low, high = (
+        np.array([1.0 - values[step] for values, step in zip(ends, steps, strict=True)])
+        for ends in ([curve.survival for curve in curves], [curve.high for curve in curves], [curve.low for curve in curves])
+    )
     patients = np.bincount(group)
     mean = np.bincount(group, weights=predicted) / patients
-    at_risk = np.array([curve.at_risk_at([horizon])[0] for curve in curves])
+    at_risk = np.array([curve.at_risk_at(np.array([horizon]))[0] for curve in curves])
     return Calibration(float(horizon), mean, observed, low, high, patients, at_risk)
 
 
@@ -96,11 +97,7 @@ def observed_curves(time: Float[np.ndarray, " _"], event: np.ndarray, group: Int
         if known < FEWEST_KNOWN or ends_early:
             raise ValueError(
                 f"in risk group {label + 1} of {group.max() + 1} the state at {horizon:g} is known of {known} of {inside.sum()} patients "
-                f"and {int((time[inside] >= horizon).sum())} are still under observation: too few to judge calibration; take an earlier horizon."
+                f"and {int((time[inside] >= horizon).sum())} are still under observation: too few to judge; take an earlier horizon."
             )
         curves.append(curve)
     return curves
-
-
-def _step(curve: KaplanMeier, horizon: float) -> int:
-    return int(np.searchsorted(curve.time, horizon, side="right")) - 1

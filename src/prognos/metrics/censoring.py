@@ -55,8 +55,8 @@ class Censoring:
         probability = np.concatenate([[1.0], self.probability])[step]
         if (probability == 0).any():
             raise ValueError(
-                f"at {(probability == 0).sum()} of {len(times)} times everybody in the training fold is censored already, so that a patient "
-                "there would weigh infinitely much: take a smaller tau or earlier horizons."
+                f"at {(probability == 0).sum()} of {len(times)} times nobody in the training fold is uncensored, so that a patient there "
+                "would weigh infinitely much: take a smaller tau or earlier horizons."
             )
         return probability
 

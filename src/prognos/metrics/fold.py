@@ -56,7 +56,8 @@ class HeldOutFold:
         """
         if self.train_time is None or self.train_event is None:
             raise ValueError(
-                "no training part: censoring is learnt from the other folds of the same model, cohort and seed, and there is none; give a fold column."
+                "no training part: censoring is learnt from the other folds of the same model, cohort and seed, and there is none; "
+                "give a fold column."
             )
         return self.train_time, self.train_event
 

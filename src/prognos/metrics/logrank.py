@@ -48,9 +48,9 @@ def logrank(time: Vector, event: Vector, group: Vector, strata: Vector | None = 
         ValueError: fewer than two groups, or no event at a time when two groups are at risk.
     """
     times, events = survival_arrays(time, event)
-    for name, labels in (("group", group), ("strata", strata)):
-        if labels is not None and len(labels) != len(times):
-            raise ValueError(f"{len(labels)} labels in {name} but {len(times)} patients: give one for every patient.")
+    for name, given in (("group", group), ("strata", strata)):
+        if given is not None and len(given) != len(times):
+            raise ValueError(f"{len(given)} labels in {name} but {len(times)} patients: give one for every patient.")
     groups, member = np.unique(group, return_inverse=True)
     if len(groups) < 2:
         raise ValueError(f"all {len(times)} patients are in one group, {groups[0]!r}: a log-rank test needs two or more.")
@@ -70,8 +70,7 @@ def logrank(time: Vector, event: Vector, group: Vector, strata: Vector | None = 
     statistic = float(difference @ np.linalg.solve(covariance[:-1, :-1], difference))
     freedom = len(groups) - 1
     counts = np.bincount(member, minlength=len(groups))
-    labels = tuple(groups.tolist())
-    return LogRank(statistic, freedom, chi_square_tail(statistic, freedom), labels, counts, observed, expected)
+    return LogRank(statistic, freedom, chi_square_tail(statistic, freedom), tuple(groups.tolist()), counts, observed, expected)
 
 
 def _at_event_times(
