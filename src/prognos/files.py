@@ -139,8 +139,9 @@ def write_csv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
     return write_text(path, frame.to_csv(index=named, lineterminator="\n"))
 
 
-def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Any]) -> Path:
-    """Writes named tensors as safetensors; returns the path."""
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> Path:
+    """Writes named tensors as safetensors, with texts in its header; returns the path."""
     from safetensors.torch import save
 
-    return write_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return write_bytes(path, save(plain, metadata=dict(metadata) if metadata else None))

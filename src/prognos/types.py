@@ -41,8 +41,8 @@ class Tokens:
     """One modality of a batch of patients.
 
     Args:
-        values: one row a token. Histology: patch features as stored (float16 or float32; cast per patient, see
-            `rows`). Omics as pathways: the features of each pathway, padded with zeros to the widest one. Omics as
+        values: one row a token. Histology: patch features as stored (float16 or float32; the encoder casts
+            them patient by patient). Omics as pathways: the features of each pathway, padded with zeros to the widest one. Omics as
             genes, clinical and further tables: a single token.
         mask: True for real tokens. A patient without the modality has no real token.
         coords: x, y of each patch in level-0 pixels, where known.
@@ -58,15 +58,16 @@ class Tokens:
         return self.mask.any(dim=1)
 
     def rows(self, patient: int) -> Float[Tensor, "tokens width"]:
-        """The real tokens of one patient in float32, without a copy where they lie in front (they do in our batches)."""
+        """The real tokens of one patient as stored: a view where they lie in front (they do in our batches)."""
         mask = self.mask[patient]
         n_real = int(mask.sum())
         in_front = bool(mask[:n_real].all())
-        return (self.values[patient, :n_real] if in_front else self.values[patient, mask]).float()
+        return self.values[patient, :n_real] if in_front else self.values[patient, mask]
 
-    def absent(self) -> "Tokens":
-        """The same shapes with no real token."""
-        return replace(self, values=torch.zeros_like(self.values), mask=torch.zeros_like(self.mask))
+    def absent(self, patients: Bool[Tensor, " batch"] | None = None) -> "Tokens":
+        """The same shapes with no real token, for everyone or for the patients that are True."""
+        gone = torch.ones_like(self.present) if patients is None else patients
+        return replace(self, values=self.values.masked_fill(gone[:, None, None], 0), mask=self.mask & ~gone[:, None])
 
     def to(self, device: torch.device | str) -> "Tokens":
         """These tokens on a device."""
@@ -96,9 +97,9 @@ class Bag:
     def __iter__(self) -> Iterator[str]:
         return iter(self.modalities)
 
-    def without(self, *names: str) -> "Bag":
-        """The same patients as if nobody had these modalities."""
-        return replace(self, modalities={m: t.absent() if m in names else t for m, t in self.modalities.items()})
+    def without(self, *names: str, patients: Bool[Tensor, " batch"] | None = None) -> "Bag":
+        """The same patients as if nobody, or nobody of `patients`, had these modalities."""
+        return replace(self, modalities={m: t.absent(patients) if m in names else t for m, t in self.modalities.items()})
 
     def to(self, device: torch.device | str) -> "Bag":
         """This bag on a device."""

@@ -1,0 +1,64 @@
+"""ABMIL: gated attention pooling over a patient's patches.
+
+M. Ilse, J. Tomczak, M. Welling, "Attention-based deep multiple instance learning", ICML 2018; with the survival head of
+the computational-pathology papers.
+
+Symbols: h_i patch token; a_i = softmax_i of w^T (tanh(V h_i) * sigmoid(U h_i)); z = sum_i a_i h_i.
+
+Departures: patients are pooled one by one, so no padded patch gets attention; Cox's loss by default.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.nn.attention import GatedAttention
+from prognos.nn.patches import PatchEncoder
+from prognos.risk import survival_head
+from prognos.types import Bag, InputShape, Prediction, Progress, Survival
+
+
+class ABMILConfig(ModelConfig):
+    """Hyperparameters of ABMIL."""
+
+    d_model: int = Field(256, ge=1, description="width of a patch token")
+    d_attention: int = Field(256, ge=1, description="width of the attention gate")
+    dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
+    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
+    n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
+
+
+class ABMIL(Model):
+    """Patches -> attention -> risk. Evidence: `attention`, one (patches,) tensor a patient; `embedding` (batch, d_model)."""
+
+    Config = ABMILConfig
+    needs = Needs(modalities=("histology",))
+
+    def __init__(self, config: ABMILConfig, shape: InputShape):
+        super().__init__(config, shape)
+        self.encoder = PatchEncoder(shape.d_patch, config.d_model, activation=nn.ReLU(), dropout=config.dropout)
+        self.attention = GatedAttention(config.d_model, config.d_attention, config.dropout)
+        self.pooled = nn.Sequential(nn.Linear(config.d_model, config.d_model), nn.ReLU(), nn.Dropout(config.dropout))
+        self.head = survival_head(config.survival, config.d_model, n_bins=config.n_bins)
+
+    def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
+        """The risk from the patches alone."""
+        pooled, attention = zip(*[self._pool(bag["histology"].rows(i)) for i in range(len(bag))], strict=True)
+        embedding = self.pooled(torch.stack(pooled))
+        prediction = self.head(embedding)
+        evidence = {"attention": [a.detach() for a in attention], "embedding": embedding}
+        return Prediction(prediction.risk, prediction.hazard_logits, evidence)
+
+    def _pool(self, rows: Float[Tensor, "patches d_patch"]) -> tuple[Float[Tensor, " d_model"], Float[Tensor, " patches"]]:
+        """z and a of one patient; zeros when there is no patch."""
+        tokens = self.encoder(rows)
+        attention = torch.softmax(self.attention(tokens), dim=0)
+        return attention @ tokens, attention
+
+    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
+        """The survival loss."""
+        return {"survival": self.head.loss(self(bag, progress), survival, beside)}

@@ -1,0 +1,76 @@
+"""What every model of the table fulfils. A model knows no device, no file, no clock and, in `forward`, no label."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from prognos.risk import CoxHead, DiscreteHead, MarginalHead
+from prognos.types import Bag, InputShape, Prediction, Progress, Stage, Survival, TrainingFold
+
+Beside = tuple[Tensor, Survival] | None
+"""Constant risks and survival of patients in the other batches of a window; only losses that share risk sets use it."""
+
+
+class ModelConfig(BaseModel):
+    """Base of every model's frozen config: unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a model reads from a bag and what must be fitted before it.
+
+    Args:
+        modalities: keys of the bag that `forward` reads.
+        omics: whether its omics come as one flat vector of genes or as pathway tokens.
+        gene_set: collection of gene sets that its pathways come from.
+        parts: models of the table that are fitted first and that it is made of.
+        complete: True when every patient must have all its modalities.
+    """
+
+    modalities: tuple[str, ...]
+    omics: Literal["pathways", "genes"] = "genes"
+    gene_set: str | None = None
+    parts: tuple[str, ...] = ()
+    complete: bool = False
+
+
+class Model(nn.Module):
+    """The contract. Subclasses are final; this class is never built."""
+
+    Config: ClassVar[type[ModelConfig]]
+    needs: ClassVar[Needs]
+    head: CoxHead | DiscreteHead | MarginalHead
+    trained: ClassVar[bool] = True
+    """False for a model that learns everything in `learn`, in closed form, and has no stage of training."""
+
+    def __init__(self, config: ModelConfig, shape: InputShape):
+        super().__init__()
+        self.config = config
+
+    def stages(self, epochs: int, learning_rate: float) -> tuple[Stage, ...]:
+        """The stages of training, in order; one by default."""
+        return (Stage("main", epochs, learning_rate),)
+
+    def learn(self, train: TrainingFold) -> None:
+        """What is learnt from the training fold before training: time bins here, prototypes in some models."""
+        self.head.learn_cuts(train.survival)
+
+    def begin_epoch(self, train: TrainingFold, progress: Progress) -> None:
+        """What is learnt anew from the training fold before each epoch: nothing for most models."""
+
+    def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
+        """The prediction for a bag; `progress` is None outside training, and schedules then stand at their final value."""
+        raise NotImplementedError
+
+    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
+        """The weighted terms of the paper's total loss, `survival` among them; training minimises their sum."""
+        raise NotImplementedError
+
+    def finish(self, train: TrainingFold, risk: Float[Tensor, " batch"]) -> None:
+        """What is learnt after training from the training fold's risks: the baseline hazard."""
+        self.head.learn_baseline(risk, train.survival)

@@ -1,0 +1,38 @@
+"""One token a pathway: fifty small linear layers as one product."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class PathwayEncoder(nn.Module):
+    """Features of each pathway -> one token each: dropout(leaky_relu(W_c z_c + b_c)), Eq. 2.
+
+    The pathways have different sizes s_c; all weights stand in one tensor padded to the widest, so that all of them are
+    one batched product. Padded features are 0, and so are the padded weights and their gradients.
+
+    Args:
+        sizes: s_c, the number of features of each pathway.
+        d_model: D, width of a token.
+        slope: negative slope of the activation.
+        dropout: share of token entries dropped in training.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], d_model: int, *, slope: float = 0.1, dropout: float = 0.3):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(len(sizes), max(sizes), d_model))
+        self.bias = nn.Parameter(torch.zeros(len(sizes), d_model))
+        with torch.no_grad():
+            for c, size in enumerate(sizes):
+                bound = 1 / math.sqrt(size)
+                self.weight[c, :size].uniform_(-bound, bound)
+                self.bias[c].uniform_(-bound, bound)
+        self.activation = nn.LeakyReLU(slope)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, pathways: Float[Tensor, "batch pathways widest"]) -> Float[Tensor, "batch pathways d_model"]:
+        """The pathway tokens X^g."""
+        linear = torch.einsum("bcs,csd->bcd", pathways, self.weight) + self.bias
+        return self.dropout(self.activation(linear))

@@ -1,0 +1,20 @@
+"""How a model's features become a risk: head, loss, risk and survival curve of each survival model together."""
+
+from prognos.risk.cox import CoxHead
+from prognos.risk.discrete import DiscreteHead
+from prognos.risk.marginal import MarginalHead
+
+__all__ = ["CoxHead", "DiscreteHead", "MarginalHead", "survival_head"]
+
+
+def survival_head(kind: str, d_in: int, *, n_bins: int = 4) -> CoxHead | DiscreteHead:
+    """The head called `cox` or `discrete`, on features of width `d_in`.
+
+    Raises:
+        ValueError: the kind is neither.
+    """
+    if kind == "cox":
+        return CoxHead(d_in)
+    if kind == "discrete":
+        return DiscreteHead(d_in, n_bins)
+    raise ValueError(f"no survival model is called {kind!r}; choose 'cox' or 'discrete'.")

@@ -1,0 +1,7 @@
+"""Fitting: one function with stages, and what it gives."""
+
+from prognos.training.fit import FitOptions, FitProgress, fit
+from prognos.training.fitted import Fitted, Predictions
+from prognos.training.recipe import TrainingConfig
+
+__all__ = ["FitOptions", "FitProgress", "Fitted", "Predictions", "TrainingConfig", "fit"]
