@@ -15,8 +15,19 @@ from jaxtyping import Float
 from scipy.special import stdtr
 
 from prognos.metrics import METRICS
-from prognos.metrics.bootstrap import Resamples, draw_counts, interval, mean_over_folds
-from prognos.study.scoring import ROW, FoldMetrics, ScoredFold, fold_metrics, fold_table, metric_names, metric_values, score, with_defaults
+from prognos.metrics.bootstrap import Interval, Resamples, draw_counts, interval, mean_over_folds
+from prognos.study.scoring import (
+    ROW,
+    FoldMetrics,
+    ScoredFold,
+    fold_metrics,
+    fold_table,
+    metric_names,
+    metric_values,
+    score,
+    shortened,
+    with_defaults,
+)
 
 __all__ = [
     "COMPARISON_COLUMNS",
@@ -51,6 +62,21 @@ class Assessment:
     notes: tuple[str, ...]
 
 
+class _Notes:
+    """What has to be said beside the numbers; what is said of several models is said once, with their names."""
+
+    def __init__(self, first: Iterable[str]):
+        self.of: dict[str, list[str]] = {text: [] for text in first}
+
+    def add(self, text: str, row: tuple | None = None) -> None:
+        models = self.of.setdefault(text, [])
+        if row is not None:
+            models.append(str(row[0]) if row[1] == "base" else f"{row[0]}@{row[1]}")
+
+    def lines(self) -> tuple[str, ...]:
+        return tuple(f"{text} ({shortened(models)})." if models else text for text, models in self.of.items())
+
+
 def assess(
     predictions: pd.DataFrame,
     survival: pd.DataFrame | None = None,
@@ -77,16 +103,17 @@ def assess(
         ValueError: a column is missing, or a metric is unknown.
     """
     table = with_defaults(predictions)
-    scored, notes = score(table, survival, metric_names(metrics, survival is not None), training)
+    scored, unusable = score(table, survival, metric_names(metrics, survival is not None), training)
+    notes = _Notes(unusable)
     if replicates:
         _resample(scored, replicates, seed)
     rows = _by_row(scored)
     compared = [line for row in rows for line in _compare_row(row, rows, reference, notes)]
     names = dict.fromkeys(row[0] for row in rows)
     if reference is not None and reference not in names:
-        notes.append(f"the reference {reference!r} is not among the models ({', '.join(map(str, names))}): no differences are given.")
+        notes.add(f"the reference {reference!r} is not among the models ({', '.join(map(str, names))}): no differences are given.")
     comparison = pd.DataFrame(compared, columns=list(COMPARISON_COLUMNS))
-    return Assessment(metric_values(scored), comparison, fold_table(scored), tuple(dict.fromkeys(notes)))
+    return Assessment(metric_values(scored), comparison, fold_table(scored), notes.lines())
 
 
 def compare(
@@ -138,7 +165,7 @@ def _by_fold(cells: Iterable[ScoredFold], name: str, what: str) -> dict:
     return dict(folds)
 
 
-def _compare_row(row: tuple, rows: Mapping[tuple, list[ScoredFold]], reference: str | None, notes: list[str]) -> list[dict]:
+def _compare_row(row: tuple, rows: Mapping[tuple, list[ScoredFold]], reference: str | None, notes: _Notes) -> list[dict]:
     """The lines of the comparison of one model, variant, cohort and missing pattern: one a metric."""
     other = _reference_row(row, rows, reference, notes)
     names = dict.fromkeys(name for cell in rows[row] for name in (*cell.values, *cell.reasons))
@@ -152,17 +179,21 @@ def _compare_row(row: tuple, rows: Mapping[tuple, list[ScoredFold]], reference: 
             line["sd"] = float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else np.nan
             n_folds = len({cell.key["fold"] for cell in rows[row]})
             if len(by_fold) < n_folds:
-                notes.append(f"{_titled(row)}, {name}: mean over {len(by_fold)} of {n_folds} folds, the others cannot be scored.")
+                notes.add(f"{_where(row)}, {name}: mean over {len(by_fold)} of {n_folds} folds, the others cannot be scored", row)
         if values and replicates:
             centre = line["mean"] if METRICS[name].centred else None
-            _put_interval(line, ("low", "high"), mean_over_folds(replicates.values()), centre, f"{_titled(row)}, {name}", notes)
+            found = _put_interval(line, ("low", "high"), mean_over_folds(replicates.values()), centre)
+            if found.usable < found.replicates:
+                lost = f"{found.replicates - found.usable} of {found.replicates} bootstrap replicates cannot be scored"
+                given = "no interval is given" if found.low is None else "the interval is of the others"
+                notes.add(f"{_where(row)}, {name}: {lost}, {given}", row)
         if values and other is not None:
             _put_difference(line, name, rows[row], rows[other], notes)
         lines.append(line)
     return lines
 
 
-def _reference_row(row: tuple, rows: Mapping[tuple, list[ScoredFold]], reference: str | None, notes: list[str]) -> tuple | None:
+def _reference_row(row: tuple, rows: Mapping[tuple, list[ScoredFold]], reference: str | None, notes: _Notes) -> tuple | None:
     """The reference's row of the same cohort and missing pattern, or without missing data where it has no other."""
     model, variant, cohort, missing = row
     if reference is None or (model, variant) == (reference, "base"):
@@ -171,12 +202,12 @@ def _reference_row(row: tuple, rows: Mapping[tuple, list[ScoredFold]], reference
         return (reference, "base", cohort, missing)
     complete = (reference, "base", cohort, "none")
     if complete in rows:
-        notes.append(f"{cohort}, missing {missing}: differences are to {reference} with nothing missing, the only one there is.")
+        notes.add(f"{_where(row)}: differences are to {reference} with nothing missing, the only one there is", row)
         return complete
     return None
 
 
-def _put_difference(line: dict, name: str, cells: list[ScoredFold], others: list[ScoredFold], notes: list[str]) -> None:
+def _put_difference(line: dict, name: str, cells: list[ScoredFold], others: list[ScoredFold], notes: _Notes) -> None:
     """Adds the paired difference over the folds that both can be scored on."""
     folds = set(_by_fold(cells, name, "values")) & set(_by_fold(others, name, "values"))
     if not folds:
@@ -185,30 +216,25 @@ def _put_difference(line: dict, name: str, cells: list[ScoredFold], others: list
     theirs = [cell for cell in others if cell.key["fold"] in folds]
     means = [float(np.mean([np.mean(seeds) for seeds in _by_fold(side, name, "values").values()])) for side in (own, theirs)]
     line["difference"] = means[0] - means[1]
-    title = f"{_titled(own[0].row)} less {theirs[0].key['model']}, {name}"
     if {(cell.key["fold"], frozenset(cell.patients)) for cell in own} != {(cell.key["fold"], frozenset(cell.patients)) for cell in theirs}:
-        notes.append(f"{_titled(own[0].row)} and {theirs[0].key['model']} were not scored on the same patients of each fold.")
+        notes.add(f"{_where(own[0].row)}: not scored on the same patients of each fold as {theirs[0].key['model']}", own[0].row)
     sides = [_by_fold(side, name, "replicates") for side in (own, theirs)]
     if all(sides):
         paired = mean_over_folds(sides[0].values()) - mean_over_folds(sides[1].values())
-        _put_interval(line, ("difference_low", "difference_high"), paired, None, title, notes)
+        _put_interval(line, ("difference_low", "difference_high"), paired)
 
 
-def _put_interval(line: dict, ends: tuple[str, str], values: np.ndarray, centre: float | None, title: str, notes: list[str]) -> None:
-    """Adds an interval; replicates without a number are counted in a note."""
+def _put_interval(line: dict, ends: tuple[str, str], values: np.ndarray, centre: float | None = None) -> Interval:
+    """Adds an interval to a line, if there is one, and returns it."""
     found = interval(values, centre=centre)
-    if found.usable < found.replicates:
-        left = "no interval is given" if found.low is None else "the interval is of the others"
-        lost = found.replicates - found.usable
-        notes.append(f"{title}: {lost} of {found.replicates} bootstrap replicates cannot be scored; {left}.")
     if found.low is not None:
         line[ends[0]], line[ends[1]] = found.low, found.high
+    return found
 
 
-def _titled(row: tuple) -> str:
-    model, variant, cohort, missing = row
-    named = str(model) if variant == "base" else f"{model}@{variant}"
-    return f"{named} on {cohort}" + ("" if missing == "none" else f" without {missing}")
+def _where(row: tuple) -> str:
+    _, _, cohort, missing = row
+    return str(cohort) if missing == "none" else f"{cohort} without {missing}"
 
 
 def within_noise(low: float, high: float) -> bool:

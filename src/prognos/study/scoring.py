@@ -207,14 +207,19 @@ def _unusable(scored: Iterable[ScoredFold]) -> list[str]:
             failed[cell.key["cohort"], name].append(cell)
     notes = []
     for (cohort, name), cells in failed.items():
-        models = list(dict.fromkeys(str(cell.key["model"]) for cell in cells))
-        shown = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
+        shown = shortened([str(cell.key["model"]) for cell in cells])
         first = cells[0]
         notes.append(
             f"{cohort}, {name}: {len(cells)} of {tried[cohort, name]} folds cannot be scored ({shown}). "
             f"Seed {first.key['seed']}, fold {first.key['fold']}: {first.reasons[name]}"
         )
     return notes
+
+
+def shortened(names: Iterable[str]) -> str:
+    """At most three different names, and how many more there are."""
+    distinct = list(dict.fromkeys(names))
+    return ", ".join(distinct[:3]) + (f" and {len(distinct) - 3} more" if len(distinct) > 3 else "")
 
 
 def metric_values(scored: Iterable[ScoredFold]) -> pd.DataFrame:
