@@ -1,0 +1,217 @@
+"""Entropic transport of tokens to prototypes with a prescribed total mass: the plan of TTA's Algorithm 2.
+
+Of N real tokens, each with mass 1/N, the fraction rho (`mass`) goes to K prototypes, cheap tokens first; a sink takes
+the rest (Eq. 29, solved as Eq. 37 with entropy). How the prototypes share is softly held near uniform by gamma
+(`kl_weight`); an infinite gamma makes it exact.
+
+- `curriculum_plan`: Algorithm 2, fast, exact in mass and rows. rho = 1 is unbalanced transport without curriculum
+  (Eq. 28); rho = 1 with an infinite `kl_weight` is balanced entropic transport.
+- `differentiable_plan`: the same plan with a gradient for the cost, by the implicit function theorem.
+- `soft_sink_plan`: Eq. 11 as printed in the main text, for the ablation; nearly everything goes to its sink.
+- `log_domain_plan`: Algorithm 2 line by line in float64, slow, for tests.
+
+Departures: padded tokens take no part (N counts real tokens). Eq. 8's row constraint contradicts its prior; Eq. 29's is
+meant. epsilon is not printed; 0.1 is what such solvers use.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from prognos.nn.transport_gradient import PlanGradient
+from prognos.nn.transport_iterations import Marginals, fixed_point
+from prognos.nn.transport_problem import Problem, checked_problem, checked_start, kernel_of, parts
+
+MASS_ERROR = 1e-5  # relative; above it a plan has not converged, whatever its residual
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A transport plan for each patient of a batch.
+
+    Args:
+        plan: mass that goes from each token to each prototype; sums to rho for each patient. 0 for padded tokens.
+        sink: mass of each token that goes nowhere; with the plan's row it sums to 1/N. 0 for padded tokens.
+        iterations: sweeps over the cost that each patient took.
+        converged: True where the fixed point was met to the tolerance and the mass to a relative 1e-5.
+        log_column: log v of Eq. 54, to start from when the costs have changed a little.
+    """
+
+    plan: Float[Tensor, "batch tokens prototypes"]
+    sink: Float[Tensor, "batch tokens"]
+    iterations: Int[Tensor, " batch"]
+    converged: Bool[Tensor, " batch"]
+    log_column: Float[Tensor, "batch prototypes"]
+
+
+def curriculum_plan(
+    cost: Float[Tensor, "batch tokens prototypes"],
+    mass: float | int | Float[Tensor, " batch"],
+    *,
+    kl_weight: float,
+    epsilon: float,
+    mask: Bool[Tensor, "batch tokens"] | None = None,
+    max_iterations: int = 300,
+    tolerance: float = 1e-4,
+    start: Float[Tensor, "batch prototypes"] | None = None,
+) -> Plan:
+    """The plan of Algorithm 2: Eq. 47 at the fixed point of Eq. 54, without a gradient.
+
+    Args:
+        cost: C of Eq. 5; any order of strides (prototypes stored before tokens saves two transpositions).
+        mass: rho in 0..1, one number or one a patient.
+        kl_weight: gamma > 0 of Eq. 29; infinity for hard prototype marginals.
+        epsilon: entropic regularisation, > 0.
+        mask: True for real tokens.
+        max_iterations: sweeps after which a patient is given up (`converged` False).
+        tolerance: largest step of log v left at the fixed point.
+        start: `Plan.log_column` of a similar problem.
+
+    Raises:
+        ValueError: mass outside 0..1, weights not positive, a cost that is not finite, a patient without a token, or
+            shapes that do not fit.
+
+    Example:
+        >>> plan = curriculum_plan(torch.eye(3)[None], 0.5, kl_weight=0.1, epsilon=0.1)
+        >>> round(float(plan.plan.sum()), 4), bool(plan.converged.all())
+        (0.5, True)
+    """
+    problem = checked_problem(cost.detach(), mass, kl_weight, epsilon, mask)
+    return solved(problem, checked_start(start, problem), max_iterations, tolerance)
+
+
+def soft_sink_plan(
+    cost: Float[Tensor, "batch tokens prototypes"],
+    mass: float | int | Float[Tensor, " batch"],
+    *,
+    kl_weight: float,
+    epsilon: float,
+    mask: Bool[Tensor, "batch tokens"] | None = None,
+    max_iterations: int = 300,
+    tolerance: float = 1e-4,
+) -> Plan:
+    """The plan of Eq. 11, whose sink is as soft as the prototypes; for the ablation only, without a gradient.
+
+    A sink of cost 0 beside prototypes of positive cost then takes nearly all mass: the plan sums to what it likes, not
+    to rho. It is unbalanced transport (Eq. 34) to K + 1 columns with the prior of Eq. 10. Arguments as in `curriculum_plan`.
+    """
+    hard = checked_problem(cost.detach(), mass, kl_weight, epsilon, mask)
+    batch, tokens, prototypes = hard.cost.shape
+    rho = hard.marginals.mass
+    inside = (rho > 0) & (rho < 1)  # at 0 and 1 one side of the prior is empty, and the hard sink says the same
+    sink_prior = torch.where(inside, 1 - rho, 0.5)
+    prior = torch.where(inside, rho, 0.5)[:, None].expand(-1, prototypes) / prototypes
+    marginals = Marginals(
+        hard.marginals.n_tokens, torch.ones_like(rho), torch.cat([prior, sink_prior[:, None]], 1).log(), hard.marginals.softness
+    )
+    extended = torch.cat([hard.cost, hard.cost.new_zeros(batch, tokens, 1)], dim=2)
+    problem = Problem(extended, hard.real, epsilon, marginals, hard.least.clamp(max=0), hard.largest.clamp(min=0))
+    soft = solved(problem, checked_start(None, problem), max_iterations, tolerance)
+    plan = Plan(soft.plan[:, :, :-1], soft.plan[:, :, -1], soft.iterations, soft.converged, soft.log_column[:, :-1])
+    if bool(inside.all()):
+        return plan
+    edge = solved(hard, checked_start(None, hard), max_iterations, tolerance)
+    return Plan(
+        torch.where(inside[:, None, None], plan.plan, edge.plan),
+        torch.where(inside[:, None], plan.sink, edge.sink),
+        torch.where(inside, plan.iterations, edge.iterations),
+        torch.where(inside, plan.converged, edge.converged),
+        torch.where(inside[:, None], plan.log_column, edge.log_column),
+    )
+
+
+def log_domain_plan(
+    cost: Float[Tensor, "batch tokens prototypes"],
+    mass: float | int | Float[Tensor, " batch"],
+    *,
+    kl_weight: float,
+    epsilon: float,
+    mask: Bool[Tensor, "batch tokens"] | None = None,
+    max_iterations: int = 20_000,
+    tolerance: float = 1e-10,
+) -> Plan:
+    """Algorithm 2 as printed, in float64 and logarithms, with an infinite weight on the sink (Eq. 36).
+
+    Stops when log v moves by less than `tolerance`, then updates the rows once more. Slow: about 1 / rho times the sweeps of
+    `curriculum_plan`. Arguments as there.
+    """
+    problem = checked_problem(cost.detach(), mass, kl_weight, epsilon, mask)
+    marginals, n_prototypes = problem.marginals, cost.shape[2]
+    kernel = torch.cat([problem.cost.double() / -epsilon, cost.new_zeros(*cost.shape[:2], 1).double()], dim=2)
+    log_a = -marginals.n_tokens.log()[:, None].expand(-1, cost.shape[1])
+    if problem.real is not None:
+        log_a = log_a.masked_fill(~problem.real, -math.inf)
+    log_b = torch.cat([marginals.log_prior, torch.log1p(-marginals.mass)[:, None]], dim=1)  # Eq. 10
+    factor = torch.full_like(log_b, 1 / (1 + marginals.softness))
+    factor[:, -1] = 1  # Eq. 46 with Eq. 36
+    log_v = torch.zeros_like(log_b)
+    iterations = torch.zeros(len(cost), dtype=torch.long, device=cost.device)
+    moving = torch.ones(len(cost), dtype=torch.bool, device=cost.device)
+    for _ in range(max_iterations):
+        log_u = log_a - torch.logsumexp(kernel + log_v[:, None], dim=2)
+        following = factor * (log_b - torch.logsumexp(kernel + log_u[:, :, None], dim=1))
+        change = torch.where(following == log_v, 0.0, (following - log_v).abs()).amax(dim=1)
+        log_v = following
+        iterations += moving
+        moving = moving & (change > tolerance)
+        if not bool(moving.any()):
+            break
+    log_u = log_a - torch.logsumexp(kernel + log_v[:, None], dim=2)
+    whole = (kernel + log_u[:, :, None] + log_v[:, None]).exp()
+    return Plan(whole[:, :, :n_prototypes], whole[:, :, -1], iterations, ~moving, log_v[:, :n_prototypes])
+
+
+def differentiable_plan(
+    cost: Float[Tensor, "batch tokens prototypes"],
+    mass: float | int | Float[Tensor, " batch"],
+    *,
+    kl_weight: float,
+    epsilon: float,
+    mask: Bool[Tensor, "batch tokens"] | None = None,
+    max_iterations: int = 300,
+    tolerance: float = 1e-4,
+) -> Plan:
+    """The plan of `curriculum_plan`, whose `plan` and `sink` have a gradient for the cost (not for the mass).
+
+    The backward pass differentiates the fixed point of Eq. 54, not the iterations: one linear solve of K + 1 unknowns
+    a patient. It is as exact as the plan is converged. Arguments as in `curriculum_plan`.
+    """
+    problem = checked_problem(cost.detach(), mass, kl_weight, epsilon, mask)
+    found = solved(problem, checked_start(None, problem), max_iterations, tolerance)
+    plan, sink = PlanGradient.apply(cost, found.plan, found.sink, problem.marginals, epsilon)
+    return Plan(plan, sink, found.iterations, found.converged, found.log_column)
+
+
+def solved(problem: Problem, start: Float[Tensor, "batch prototypes"], max_iterations: int, tolerance: float) -> Plan:
+    """Plans of checked problems, part by part, each with the cheapest arithmetic that is safe for it."""
+    cost, dtype = problem.cost, problem.dtype
+    batch, tokens, prototypes = cost.shape
+    prototypes_first = cost.transpose(1, 2).is_contiguous() and not cost.is_contiguous()
+    plan = cost.new_empty((batch, prototypes, tokens) if prototypes_first else cost.shape, dtype=dtype)
+    plan = plan.transpose(1, 2) if prototypes_first else plan
+    sink = cost.new_empty((batch, tokens), dtype=dtype)
+    log_column = start.clone()
+    iterations = torch.zeros(batch, dtype=torch.long, device=cost.device)
+    converged = torch.ones(batch, dtype=torch.bool, device=cost.device)
+    memory: dict[torch.dtype, Tensor] = {}
+    for part, arithmetic in parts(problem):
+        marginals = problem.marginals.of(part)
+        real = None if problem.real is None else problem.real[part]
+        token = (1 / marginals.n_tokens)[:, None]
+        token = token if real is None else token * real
+        if arithmetic == "nothing":
+            plan[part] = 0
+            sink[part] = token.to(dtype)
+            continue
+        kernel = kernel_of(cost[part], real, problem.epsilon, arithmetic, memory)
+        end = fixed_point(kernel, marginals, start[part], max_iterations, tolerance)
+        kernel.write_plan(plan[part], end.rows, end.shares.share * token.to(kernel.dtype), end.log_column)
+        sink[part] = (torch.sigmoid(-end.shares.log_odds) * token.to(kernel.dtype)).to(dtype)
+        log_column[part] = end.log_column
+        iterations[part] = end.iterations
+        mass_error = (plan[part].sum(dim=(1, 2)).double() - marginals.mass).abs()
+        converged[part] = end.converged & (mass_error <= MASS_ERROR * marginals.mass)
+    return Plan(plan, sink, iterations, converged, log_column)
