@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
 
-from prognos.omics.robust import centre_and_scale, scaled
+from prognos.omics.scaling import centre_and_scale, measured, named, scaled, some
 from prognos.omics.schema import OmicsSchema
 
 FIXED_SCALE: Mapping[str, float] = {"cnv": 2.0, "snv": 1.0}
@@ -50,7 +50,7 @@ class OmicsGaps:
                 notes.append(f"{self.missing_values[kind]} single {kind} values are missing: set to 0")
             genes = self.absent_genes[kind]
             if genes:
-                notes.append(f"{len(genes)} genes are absent from the {kind} table ({_some(genes)}): set to 0")
+                notes.append(f"{len(genes)} genes are absent from the {kind} table ({some(genes)}): set to 0")
         return tuple(notes)
 
 
@@ -98,8 +98,9 @@ class OmicsScaler:
         values = np.zeros((len(patients), len(self.schema.features)), dtype=np.float32)
         for kind in self.schema.kinds:
             places = self.schema.places(kind)
-            measured = _measured(tables, self.schema, kind, patients)
-            values[:, places] = scaled(measured, self.centre[places], self.scale[places], clip=CLIP.get(kind))
+            values[:, places] = scaled(
+                _measured(tables, self.schema, kind, patients), self.centre[places], self.scale[places], clip=CLIP.get(kind)
+            )
         return values
 
     def gaps(self, tables: Mapping[str, pd.DataFrame], patients: Sequence[str]) -> OmicsGaps:
@@ -109,13 +110,13 @@ class OmicsScaler:
         for kind in self.schema.kinds:
             genes = pd.Index(self.schema.genes(kind), dtype=object)
             known = np.asarray(genes.isin(tables[kind].columns) if kind in tables else np.zeros(len(genes), dtype=bool))
-            measured = ~np.isnan(_measured(tables, self.schema, kind, patients)[:, known])
-            has = measured.any(axis=1)
+            is_known = ~np.isnan(_measured(tables, self.schema, kind, patients)[:, known])
+            has = is_known.any(axis=1)
             has_any |= has
-            without[kind] = _named(patients, ~has)
-            missing[kind] = int((~measured[has]).sum())
+            without[kind] = named(patients, ~has)
+            missing[kind] = int((~is_known[has]).sum())
             absent[kind] = tuple(genes[~known])
-        return OmicsGaps(without, _named(patients, ~has_any), missing, absent)
+        return OmicsGaps(without, named(patients, ~has_any), missing, absent)
 
     def state(self) -> dict[str, Any]:
         """This scaler in JSON's types; floats come back exactly."""
@@ -130,31 +131,5 @@ class OmicsScaler:
 def _measured(
     tables: Mapping[str, pd.DataFrame], schema: OmicsSchema, kind: str, patients: Sequence[str]
 ) -> Float[np.ndarray, "patients genes"]:
-    """Values of one data type as in its table, NaN where there is no row, no column or no value."""
-    genes = schema.genes(kind)
-    measured = np.full((len(patients), len(genes)), np.nan)
-    if kind not in tables or not measured.size:
-        return measured
-    table = tables[kind]
-    rows, columns = table.index.get_indexer(pd.Index(patients)), table.columns.get_indexer(pd.Index(genes))
-    has_row, has_column = np.flatnonzero(rows >= 0), np.flatnonzero(columns >= 0)
-    values = table.to_numpy(dtype=float, na_value=np.nan)
-    measured[np.ix_(has_row, has_column)] = values[np.ix_(rows[has_row], columns[has_column])]
-    infinite = np.isinf(measured)
-    if infinite.any():
-        where = _named(patients, infinite.any(axis=1))
-        raise ValueError(
-            f"{kind}: {int(infinite.sum())} values of {len(where)} patients ({_some(where)}) are infinite "
-            f"(genes {_some(_named(genes, infinite.any(axis=0)))}): correct them, or leave the cell empty where nothing was measured."
-        )
-    return measured
-
-
-def _named(names: Sequence[str], chosen: np.ndarray) -> tuple[str, ...]:
-    """The names at the chosen places."""
-    return tuple(name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen)
-
-
-def _some(names: Sequence[str]) -> str:
-    """At most three names."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    """Values of one data type as in its table, NaN where there is no table, row, column or value."""
+    return measured(tables.get(kind, pd.DataFrame()), patients, schema.genes(kind))

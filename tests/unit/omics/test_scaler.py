@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from prognos.omics import OmicsScaler, OmicsSchema
-from prognos.omics.robust import centre_and_scale
+from prognos.omics.scaling import centre_and_scale
 
 
 def table(columns: dict[str, list[float]], patients: list[str] | None = None) -> pd.DataFrame:
@@ -101,7 +101,7 @@ def test_genes_absent_from_a_later_table_are_0_and_named():
 
 def test_an_infinite_value_is_refused_with_patient_and_gene():
     tables = {"rna": table({"G1": [0.0, np.inf], "G2": [0.0, 1.0]})}
-    with pytest.raises(ValueError, match=r"rna: 1 values of 1 patients \(P1\) are infinite \(genes G1\): correct them, or leave"):
+    with pytest.raises(ValueError, match=r"1 values of 1 patients \(P1\) are infinite \(columns G1\): correct them, or leave"):
         learnt(tables)
 
 

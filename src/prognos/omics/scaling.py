@@ -1,7 +1,43 @@
-"""Centre and scale that a few extreme values do not move: median and interquartile range."""
+"""Measured values of patients, and a centre and scale that a few extreme ones do not move: median and interquartile range."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
+
+
+def measured(table: pd.DataFrame, patients: Sequence[str], columns: Sequence[str]) -> Float[np.ndarray, "patients columns"]:
+    """Values of a table in the order asked for, NaN where there is no row, no column or no value.
+
+    Raises:
+        ValueError: a value is infinite.
+    """
+    result = np.full((len(patients), len(columns)), np.nan)
+    if not result.size:
+        return result
+    rows, places = table.index.get_indexer(pd.Index(patients)), table.columns.get_indexer(pd.Index(columns))
+    has_row, has_column = np.flatnonzero(rows >= 0), np.flatnonzero(places >= 0)
+    values = table.to_numpy(dtype=float, na_value=np.nan)
+    result[np.ix_(has_row, has_column)] = values[np.ix_(rows[has_row], places[has_column])]
+    infinite = np.isinf(result)
+    if infinite.any():
+        where = named(patients, infinite.any(axis=1))
+        raise ValueError(
+            f"{int(infinite.sum())} values of {len(where)} patients ({some(where)}) are infinite (columns "
+            f"{some(named(columns, infinite.any(axis=0)))}): correct them, or leave the cell empty where nothing was measured."
+        )
+    return result
+
+
+def named(names: Sequence[str], chosen: np.ndarray) -> tuple[str, ...]:
+    """The names at the chosen places."""
+    return tuple(name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen)
+
+
+def some(names: Sequence[str]) -> str:
+    """At most three names."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def centre_and_scale(
