@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import log_softmax, one_hot
 
-from prognos.nn.transport import curriculum_plan
+from prognos.nn.transport import curriculum_plan, soft_sink_plan
 
 Rows = dict[str, list[Tensor]]
 """For each modality, one (tokens, width) tensor a patient: never padded."""
@@ -155,7 +155,8 @@ def transport(
 
 
 def _plan(cost: Tensor, mass: float, mask: Tensor, *, kl_weight: float, epsilon: float, soft_sink: bool) -> tuple[Tensor, Tensor]:
-    solved = curriculum_plan(cost, mass, kl_weight=kl_weight, epsilon=epsilon, mask=mask, sink="soft" if soft_sink else "hard")
+    solve = soft_sink_plan if soft_sink else curriculum_plan
+    solved = solve(cost, mass, kl_weight=kl_weight, epsilon=epsilon, mask=mask)
     return solved.plan, solved.sink
 
 

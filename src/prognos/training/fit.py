@@ -87,7 +87,7 @@ def fit(
     train = _training_patients(cohort, model, kind)
     parts = _parts(train, kind, seed, training=training, inputs=inputs, options=options)
     learnt_inputs = Inputs.learn(train, kind.needs, input_config)
-    fold = Fold(train, learnt_inputs.reader(train), torch.device(device(recipe.device)))
+    fold = Fold(train, learnt_inputs.reader(train), torch.device(device(recipe.device)), input_config.n_patches)
     fingerprint = _fingerprint(model, seed, model_config, recipe, input_config, train)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("fit", seed))
@@ -187,7 +187,7 @@ def _validation_concordance(model: Model, inputs: Inputs, validation: Cohort, fo
     from prognos.metrics import NoComparablePairs, concordance
 
     reader = inputs.reader(validation)
-    view = Fold(validation, reader, fold.device)
+    view = Fold(validation, reader, fold.device, fold.n_patches)
     training = model.training
     model.eval()
     risk = torch.cat([model(bag).risk for bag in _evaluation_bags(model, view)]).double().cpu().numpy()

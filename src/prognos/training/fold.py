@@ -20,11 +20,13 @@ class Fold:
         cohort: training patients only.
         reader: makes their bags.
         device: where bags and survival go.
+        n_patches: most patches of a patient in a training step.
     """
 
     cohort: Cohort
     reader: Reader
     device: torch.device
+    n_patches: int
 
     @property
     def patients(self) -> tuple[str, ...]:

@@ -67,7 +67,9 @@ def _epoch(
 ) -> dict[str, Any]:
     """One pass over the training fold; the log row of the epoch."""
     event = fold.survival.event.cpu().numpy()
-    batches = epoch_batches(event, recipe.batch_size, seed=seed, epoch=epoch, min_events=recipe.min_events, balance=recipe.balance)
+    n_events = min(recipe.min_events, recipe.batch_size)
+    strata = event if recipe.balance == "event" else None
+    batches = epoch_batches(event, recipe.batch_size, seed=seed, epoch=epoch, min_events=n_events, balance=strata)
     windows = [range(start, min(start + recipe.accumulate, len(batches))) for start in range(0, len(batches), recipe.accumulate)]
     n_steps = len(windows)
     model.begin_epoch(fold, Progress(epoch * n_steps, n_steps, epoch, stage.epochs, stage.name))
@@ -104,7 +106,7 @@ def _bags(fold: Fold, batches: Sequence[np.ndarray], seed: int, epoch: int) -> I
     patients, survival = np.array(fold.patients), fold.survival
     for number, batch in enumerate(batches):
         generator = np.random.default_rng([seed, epoch, number])
-        bag = fold.reader.bag(tuple(patients[batch]), n_patches=fold.reader.config.n_patches, generator=generator)
+        bag = fold.reader.bag(tuple(patients[batch]), n_patches=fold.n_patches, generator=generator)
         yield bag.to(fold.device), survival[torch.as_tensor(batch, device=fold.device)]
 
 
