@@ -3,7 +3,6 @@
 import ast
 import importlib
 import importlib.util
-import pkgutil
 import re
 import subprocess
 import sys
@@ -13,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import prognos
-
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src" / "prognos").rglob("*.py"))
-MODULES = sorted({"prognos", *(module.name for module in pkgutil.walk_packages(prognos.__path__, "prognos."))})
+MODULES = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__") for path in SOURCES]
 DRAWERS = re.compile(r"(^|_)(utils?|helpers?|common|misc|managers?|factory|factories)(_|$)")
 LONGEST_FILE, LONGEST_FUNCTION, WIDEST_SIGNATURE = 400, 60, 8
 
