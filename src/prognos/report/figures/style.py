@@ -1,0 +1,119 @@
+"""How every figure of the report looks, and how it becomes SVG inside the page."""
+
+import io
+import re
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import matplotlib
+import matplotlib.ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+WIDTH = 3.9  # inches: 374 CSS pixels, the width of a phone
+
+# Okabe and Ito's colours, which stay apart for colour-blind readers. The names are those of the page's CSS variables.
+COLOURS = {
+    "blue": "#0072b2",
+    "vermillion": "#d55e00",
+    "green": "#009e73",
+    "purple": "#cc79a7",
+    "orange": "#e69f00",
+    "sky": "#56b4e9",
+    "yellow": "#c8b900",
+}
+INK, FAINT, GRID, PAPER = "#1a1b1c", "#6b6c6d", "#dcdddf", "#fefefd"
+THEMED = {INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper"} | {value: name for name, value in COLOURS.items()}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+STYLE: Mapping[str, Any] = {
+    "backend": "Agg",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "prognos",
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlepad": 8,
+    "axes.labelsize": 9.5,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": matplotlib.cycler(color=list(COLOURS.values())),
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.6,
+    "path.simplify": True,
+}
+
+styled = matplotlib.rc_context(dict(STYLE))
+
+
+def canvas(height: float) -> tuple[Figure, Axes]:
+    """An empty figure of the page's figure width with one pair of axes; height in inches."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def wrapped(name: str, width: int = 18) -> str:
+    """A model's name on two lines when it is long: the variant goes below."""
+    return name.replace("@", "\n@", 1) if len(name) > width else name
+
+
+def years(days: float) -> str:
+    """A time in days as years in words."""
+    value = days / 365.0
+    return "1 year" if abs(value - 1) < 0.01 else f"{value:g} years"
+
+
+@styled
+def inline_svg(figure: Figure, *, prefix: str, description: str) -> str:
+    """The figure as an SVG element of an HTML page: same bytes for the same figure, no ids that clash, no date.
+
+    Args:
+        figure: what to draw.
+        prefix: put before each id that the drawing refers to.
+        description: what the picture shows, for those who do not see it.
+    """
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg ") :]
+    width, height = (float(value) for value in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())  # type: ignore[union-attr]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = _with_own_ids(svg, prefix)
+    svg = re.sub(r"\s*\n\s*", "\n", svg)
+    for colour, name in THEMED.items():
+        svg = svg.replace(f"fill: {colour}", f"fill: var(--{name})").replace(f"stroke: {colour}", f"stroke: var(--{name})")
+    svg = re.sub(r"(font: [^;\"]*?px) [^;\"]+", r"\1 sans-serif", svg)
+    head = (
+        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width * 4 / 3:.0f}" height="{height * 4 / 3:.0f}" role="img" '
+        f'aria-label="{escape(description)}">'
+    )
+    return head + svg[svg.index(">") + 1 :].strip()
+
+
+def _with_own_ids(svg: str, prefix: str) -> str:
+    """Ids that something refers to get a prefix; the others go."""
+    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
+    svg = re.sub(r' id="([^"]+)"', lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", svg)
+    svg = re.sub(r'xlink:href="#', 'href="#', svg)
+    return re.sub(r'(url\(|href=")#', rf"\g<1>#{prefix}", svg)

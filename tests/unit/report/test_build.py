@@ -1,0 +1,192 @@
+import importlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from prognos.report import build
+from prognos.report.build import page
+from prognos.report.figures import FIGURES
+from prognos.report.run_folder import RunFolder, read_run_folder
+
+MODULE = importlib.import_module("prognos.report.build")  # the package has a function of this name
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Balance(HTMLParser):
+    """Open and closing tags of a page, and its ids and inner links."""
+
+    def __init__(self):
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if tag == "a":
+            self.links.append(attributes["href"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def change_study(run_folder: Path, **changes) -> RunFolder:
+    study = json.loads((run_folder / "study.json").read_text())
+    (run_folder / "study.json").write_text(json.dumps({**study, **changes}))
+    return read_run_folder(run_folder)
+
+
+@pytest.fixture
+def no_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty drawings, for tests of the text around them."""
+    kinds = {name: replace(kind, draw=lambda rows: Figure()) for name, kind in FIGURES.items()}
+    monkeypatch.setattr(MODULE, "FIGURES", kinds)
+    monkeypatch.setattr(MODULE, "inline_svg", lambda figure, **_: "<svg></svg>")
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<script>.*?</script>|<svg.*?</svg>|<[^>]+>", " ", html, flags=re.DOTALL))
+
+
+def test_the_report_is_written_into_the_run_folder(run_folder: Path, no_drawings: None):
+    path = build(run_folder)
+    assert path == run_folder / "report.html"
+    assert path.read_text(encoding="utf-8").lstrip().startswith("<!doctype html>")
+
+
+def test_a_page_of_three_models_is_small(finished_page: str):
+    assert len(finished_page.encode()) < 400_000
+
+
+def test_the_report_can_be_written_elsewhere(run_folder: Path, tmp_path: Path, no_drawings: None):
+    assert build(run_folder, path=tmp_path / "page.html") == tmp_path / "page.html"
+    assert not (run_folder / "report.html").exists()
+
+
+def test_the_page_is_well_formed_and_every_inner_link_has_its_place(finished_page: str):
+    balance = Balance()
+    balance.feed(finished_page)
+    assert balance.open == []
+    assert len(balance.ids) == len(set(balance.ids))
+    assert {link.removeprefix("#") for link in balance.links} <= set(balance.ids)
+
+
+def test_nothing_comes_from_outside(finished_page: str):
+    assert not re.findall(r'(?:src|href)="(?!#|data:,)[^"]*"', finished_page)
+    assert "@import" not in finished_page
+    assert not re.findall(r"url\((?!#)", finished_page)
+    assert "default-src 'none'" in finished_page
+
+
+def test_the_same_run_gives_the_same_page(finished: RunFolder, finished_page: str):
+    assert page(finished) == finished_page
+
+
+def test_every_station_has_its_section(finished_page: str):
+    for anchor in ("what-came-out", "who-is-in", "folds", "comparison", "risk-groups", "calibration", "training", "how"):
+        assert f'<section id="{anchor}">' in finished_page
+
+
+def test_only_what_is_outside_noise_stands_out(finished_page: str):
+    assert re.findall(r'<td class="out"[^>]*>([^<]*)', finished_page) == [
+        "+0.061",
+        "+0.012 to +0.110",
+        "better",
+        "0.171 (0.151 to 0.191) ▲",
+    ]
+
+
+def test_a_model_that_is_not_applicable_is_in_every_comparison_table_with_its_reason(finished_page: str):
+    assert finished_page.count("<td>not applicable</td>") == 2
+    assert "the cohort has no table &#39;blood&#39;" in finished_page
+
+
+def test_unusable_folds_and_warnings_are_shown(finished_page: str):
+    text = text_of(finished_page)
+    assert "nobody is followed for 1825 days" in text
+    assert "2 of 30 fits took their last epoch with a loss still falling." in text
+
+
+def test_an_honest_run_has_no_stamp(finished_page: str):
+    assert "ORACLE" not in finished_page
+    assert "Simulated patients" not in finished_page
+
+
+def test_oracle_selection_is_stamped_at_the_top_and_in_every_table_of_results(run_folder: Path, no_drawings: None):
+    html = page(change_study(run_folder, selection="oracle"))
+    assert html.index("ORACLE SELECTION") < html.index('id="what-came-out"')
+    assert html.count('<span class="chip">ORACLE SELECTION</span>') == 2
+
+
+def test_a_simulated_cohort_says_so_at_the_top(run_folder: Path, no_drawings: None):
+    html = page(change_study(run_folder, simulated=True))
+    assert html.index("Simulated patients.") < html.index('id="what-came-out"')
+
+
+def test_the_canary_has_a_column_beside_the_result_and_no_row_of_its_own(run_folder: Path, no_drawings: None):
+    comparison = pd.read_csv(run_folder / "comparison.csv")
+    noise = comparison[comparison.model == "tta"].assign(variant="canary", mean=0.491, low=0.44, high=0.54)
+    pd.concat([comparison, noise]).to_csv(run_folder / "comparison.csv", index=False)
+    html = page(change_study(run_folder, canary=True))
+    assert "Noise canary" in html
+    assert ">0.491 (0.440 to 0.540)<" in html
+    assert "tta@canary" not in html
+
+
+def test_a_single_seed_is_remarked(run_folder: Path, no_drawings: None):
+    predictions = pd.read_csv(run_folder / "predictions.csv")
+    predictions[predictions.seed == 1].to_csv(run_folder / "predictions.csv", index=False)
+    assert "trained with one seed only" in page(read_run_folder(run_folder))
+
+
+def test_folds_that_share_sites_are_said_to(run_folder: Path, no_drawings: None):
+    facts = json.loads((run_folder / "cohort.json").read_text())
+    facts["made-up"]["site_preserving"] = False
+    (run_folder / "cohort.json").write_text(json.dumps(facts))
+    assert "Not site-preserving:" in page(read_run_folder(run_folder))
+
+
+def test_a_fold_on_one_side_of_the_threshold_is_said(run_folder: Path, no_drawings: None):
+    predictions = pd.read_csv(run_folder / "predictions.csv")
+    predictions.loc[predictions.fold == 3, "threshold"] = -100.0
+    predictions.to_csv(run_folder / "predictions.csv", index=False)
+    assert "tta: in fold 3 all patients are on one side of the threshold" in page(read_run_folder(run_folder))
+
+
+def test_two_needed_files_alone_make_a_page_that_says_what_it_lacks(run_folder: Path, no_drawings: None):
+    for path in list(run_folder.rglob("*")):
+        if path.is_file() and path.name not in ("predictions.csv", "comparison.csv"):
+            path.unlink()
+    text = text_of(build(run_folder).read_text(encoding="utf-8"))
+    assert "This page is incomplete." in text
+    assert "study.json is absent." in text
+    assert "No training log is there to draw." in text
+    assert "How the epoch was chosen is not recorded." in text
+
+
+def test_names_are_escaped(run_folder: Path, no_drawings: None):
+    html = page(change_study(run_folder, name="<b>bold</b> & co", warnings=["<script>alert(1)</script>"]))
+    assert "<b>bold</b>" not in html
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; co" in html
+    assert html.count("<script>") == 1
+
+
+def test_drawings_beyond_the_size_of_the_page_are_left_out_and_named(finished: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(MODULE, "MOST_CHARACTERS", 100_000)
+    html = page(finished)
+    assert "drawings were left out to keep this page below 8 MB" in html
+    assert "Training, made-up: tta" in html or "Training, made-up: abmil" in html
+    assert len(html) < 300_000

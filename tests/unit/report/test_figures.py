@@ -1,0 +1,155 @@
+import re
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from prognos.report.figures import FIGURES, calibration, exclusion_flow, fold_scores, forest, kaplan_meier, training_curves
+from prognos.report.figures.style import inline_svg, wrapped, years
+from prognos.report.run_folder import CohortFacts, RunFolder
+
+COHORT = "made-up"
+
+
+def svg_of(kind: str, run: RunFolder) -> str:
+    table = FIGURES[kind].data(run, COHORT)
+    return inline_svg(FIGURES[kind].draw(table[table.panel == table.panel.iloc[0]]), prefix="x-", description="a <figure>")
+
+
+@pytest.mark.parametrize("kind", list(FIGURES))
+def test_every_figure_is_well_formed_svg_with_its_texts_as_text(kind: str, finished: RunFolder):
+    svg = svg_of(kind, finished)
+    root = ElementTree.fromstring(svg)
+    assert root.attrib["aria-label"] == "a <figure>"
+    assert list(root.iter("text"))
+    assert float(root.attrib["width"]) < 380
+
+
+@pytest.mark.parametrize("kind", list(FIGURES))
+def test_the_same_run_gives_the_same_bytes(kind: str, finished: RunFolder):
+    assert svg_of(kind, finished) == svg_of(kind, finished)
+
+
+@pytest.mark.parametrize("kind", list(FIGURES))
+def test_ids_carry_the_prefix_and_all_references_are_answered(kind: str, finished: RunFolder):
+    svg = svg_of(kind, finished)
+    ids = re.findall(r' id="([^"]+)"', svg)
+    assert all(name.startswith("x-") for name in ids)
+    assert set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg)) <= set(ids)
+
+
+@pytest.mark.parametrize("kind", list(FIGURES))
+def test_every_figure_says_how_to_read_it_in_one_sentence(kind: str):
+    assert FIGURES[kind].reading.endswith(".")
+    assert FIGURES[kind].reading.count(". ") == 0
+
+
+@pytest.mark.parametrize("kind", list(FIGURES))
+def test_a_cohort_of_which_nothing_is_known_gives_no_panel(kind: str, finished: RunFolder):
+    tables = ("predictions", "comparison", "metrics", "survival", "logs")
+    empty = replace(finished, cohorts={COHORT: CohortFacts()}, **{name: getattr(finished, name).iloc[:0] for name in tables})
+    assert len(FIGURES[kind].data(empty, COHORT)) == 0
+
+
+def test_the_flow_adds_up(finished: RunFolder):
+    boxes = exclusion_flow.data(finished, COHORT)
+    assert list(boxes.kind) == ["all", "out", "out", "kept"]
+    assert boxes["count"].tolist() == [214, 9, 5, 200]
+
+
+def test_patients_that_no_rule_explains_are_shown_in_the_flow(finished: RunFolder):
+    facts = finished.cohorts[COHORT].model_copy(update={"kept": 197})
+    boxes = exclusion_flow.data(replace(finished, cohorts={COHORT: facts}), COHORT)
+    assert ("left out by no recorded rule", 3) in list(zip(boxes.text, boxes["count"], strict=True))
+
+
+def test_only_a_difference_without_zero_is_marked_in_the_forest(finished: RunFolder):
+    table = forest.data(finished, COHORT)
+    differences = table[table.panel == "Difference to clinical"]
+    assert dict(zip(differences.label, differences.apart, strict=True)) == {"abmil": False, "tta": True}
+
+
+def test_fold_scores_are_means_over_seeds(finished: RunFolder):
+    table = fold_scores.data(finished, COHORT)
+    rows = finished.metrics[(finished.metrics.label == "tta") & (finished.metrics.fold == 2)]
+    assert table[(table.label == "tta") & (table.fold == 2)].value.item() == pytest.approx(rows.value.mean())
+    assert set(table.seeds) == {2}
+
+
+def test_the_kaplan_meier_curves_hold_every_patient_once(finished: RunFolder):
+    table = kaplan_meier.data(finished, COHORT)
+    for _, curve in table.groupby("panel"):
+        assert (curve.events.sum() + curve.censored.sum()) == 200
+        assert curve.groupby("group").patients.first().sum() == 200
+
+
+def test_a_planted_signal_separates_the_risk_groups(finished: RunFolder):
+    table = kaplan_meier.data(finished, COHORT)
+    assert table[table.panel == "tta"].p_value.iloc[0] < 0.05
+
+
+def test_one_risk_group_alone_is_drawn_without_a_test(finished: RunFolder):
+    run = replace(finished, predictions=finished.predictions.assign(risk=-1.0))
+    table = kaplan_meier.data(run, COHORT)
+    assert set(table.group) == {"low"}
+    assert "no log-rank test possible" in svg_of("kaplan_meier", run)
+
+
+def test_calibration_groups_hold_all_patients_and_rise_with_the_prediction(finished: RunFolder):
+    table = calibration.data(finished, COHORT)
+    for _, groups in table.groupby(["panel", "horizon"]):
+        assert groups.patients.sum() == 200
+        assert groups.sort_values("group").predicted.is_monotonic_increasing
+
+
+def test_calibration_by_hand(finished: RunFolder):
+    # Four patients, one group, horizon 365 days: an event at 100 with 4 at risk, one at 200 with 3; one censored at 300.
+    rows = pd.DataFrame({"patient_id": list("abcd"), "time": [100.0, 200.0, 300.0, 900.0], "event": [True, True, False, True]})
+    key = {"cohort": COHORT, "label": "m", "missing": "none"}
+    survival = rows[["patient_id"]].assign(**key, horizon=365.0, survival=[0.2, 0.4, 0.6, 0.8])
+    run = replace(finished, predictions=rows.assign(**key), survival=survival)
+    table = calibration.data(run, COHORT)
+    assert table.predicted.item() == pytest.approx(0.5)
+    assert table.observed.item() == pytest.approx(3 / 4 * 2 / 3)
+    assert table.low.item() < 0.5 < table.high.item()
+
+
+def test_beyond_the_last_follow_up_nothing_is_observed(finished: RunFolder):
+    rows = pd.DataFrame({"patient_id": list("ab"), "time": [100.0, 200.0], "event": [True, False], "cohort": COHORT})
+    survival = rows[["patient_id"]].assign(cohort=COHORT, label="m", missing="none", horizon=365.0, survival=0.5)
+    assert calibration.data(replace(finished, predictions=rows, survival=survival), COHORT).empty
+
+
+def test_identical_predictions_are_one_group(finished: RunFolder):
+    table = calibration.data(replace(finished, survival=finished.survival.assign(survival=0.5)), COHORT)
+    assert set(table.groupby(["panel", "horizon"]).size()) == {1}
+
+
+def test_epochs_count_on_over_the_stages(finished: RunFolder):
+    log = finished.logs[(finished.logs.label == "abmil")]
+    two = pd.concat([log.assign(stage="warm"), log.assign(stage="main")])
+    table = training_curves.data(replace(finished, logs=two), COHORT)
+    assert sorted(table.epoch.unique()) == list(range(1, 21))
+    assert table[table.stage == "main"].epoch.min() == 11
+
+
+def test_a_training_curve_is_the_mean_over_fits_of_the_mean_over_steps(finished: RunFolder):
+    log = finished.logs[(finished.logs.label == "tta") & (finished.logs.epoch == 3)]
+    table = training_curves.data(finished, COHORT)
+    shown = table[(table.panel == "tta") & (table.term == "total") & (table.epoch == 4)]
+    assert shown["mean"].item() == pytest.approx(log.groupby(["seed", "fold"]).total.mean().mean())
+    assert shown.fits.item() == 10
+    assert "rho" not in set(table.term)
+
+
+def test_a_loss_over_many_powers_of_ten_is_drawn_on_a_logarithmic_scale(finished: RunFolder):
+    table = training_curves.data(finished, COHORT)
+    steep = table[table.panel == "tta"].assign(mean=lambda rows: 10.0 ** -np.arange(len(rows)))
+    assert training_curves.draw(steep).axes[0].get_yscale() == "log"
+
+
+def test_long_names_take_two_lines_and_days_become_years():
+    assert wrapped("late-fusion@without-apart") == "late-fusion\n@without-apart"
+    assert (years(365.0), years(1095.0)) == ("1 year", "3 years")
