@@ -206,6 +206,10 @@ def cell(text: str) -> str:
 def page(root: Path, paper: Paper) -> str:
     """The Markdown page of a paper."""
     lines = [
+        "---",
+        "hide: [toc]",
+        "---",
+        "",
         f"# {paper.title}",
         "",
         f"<!-- Written by docs/make_features.py from docs/features/{paper.name}.toml; edit that file, then `make features write=1`. -->",
