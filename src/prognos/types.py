@@ -6,7 +6,7 @@ d_patch d_model`. This module imports torch; `cohort`, `omics` and `metrics` wor
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -167,6 +167,7 @@ class Stage:
     learning_rate: float
 
 
+@runtime_checkable
 class TrainingFold(Protocol):
     """The patients that a model may learn from, before and during training; nobody else is reachable from it."""
 
