@@ -58,6 +58,14 @@ class Layout:
     modalities: dict[str, Path] = field(default_factory=dict)
     defects: list[Defect] = field(default_factory=list)
 
+    def unused_tables(self) -> tuple[str, ...]:
+        """Tables that lie in the folder and are neither of a standard name nor declared."""
+        if not self.folder.is_dir():
+            return ()
+        used = {path.resolve() for path in (*self.parts.values(), *self.modalities.values(), *self.gene_sets.values())}
+        tables = (path for path in self.folder.iterdir() if path.name.endswith(SUFFIXES) and path.resolve() not in used)
+        return tuple(sorted(path.name for path in tables))
+
 
 def find_layout(folder: Path, gene_sets: Mapping[str, str | os.PathLike[str]], modalities: Mapping[str, str]) -> Layout:
     """The parts of a cohort folder; arguments come on top of cohort.toml."""

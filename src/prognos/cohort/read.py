@@ -95,6 +95,10 @@ def read_folder(
     if splits and "splits" in layout.parts:
         with folder.collecting():
             _read_splits(folder, layout.parts["splits"])
+    if splits and (unused := layout.unused_tables()):
+        folder.notes.append(
+            f"{len(unused)} tables are not used ({naming(unused)}): name them under [modalities] in cohort.toml to use them."
+        )
     return folder
 
 
