@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CITATION = re.compile(r"(?:\bEqs?\.|eqs?_)[ \n#]*\(?(\d+(?:\)?(?:\s*(?:,|-|–|and|to)\s*|_)\(?\d+)*)")
+SEPARATOR = r"\s*,\s*|\s*-\s*|\s*–\s*|\s+and\s+|\s+to\s+|_and_|_to_|_"
+CITATION = re.compile(rf"(?:\bEqs?\.|eqs?_)[ \n#]*\(?(\d+(?:\)?(?:{SEPARATOR})\(?\d+)*)")
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,11 @@ def equations_in(text: str) -> set[int]:
     """Numbers of the equations that a text cites: `Eq. 54`, `Eqs. 8-9`, `Eq. 1, 2`, `test_eq_54_holds`."""
     found: set[int] = set()
     for match in CITATION.finditer(text):
-        pieces = re.split(r"\s*(,|-|–|and|to|_)\s*", match.group(1).replace("(", "").replace(")", ""))
+        pieces = re.split(f"({SEPARATOR})", match.group(1).replace("(", "").replace(")", ""))
         numbers = [int(piece) for piece in pieces[::2]]
         found.update(numbers)
         for separator, low, high in zip(pieces[1::2], numbers, numbers[1:], strict=False):
-            if separator in {"-", "–", "to"}:
+            if separator.strip(" _") in {"-", "–", "to"}:
                 found.update(range(low, high + 1))
     return found
 
