@@ -78,7 +78,7 @@ def squared_distances(
     return had_event * survival**2 * inverse[:, None] + free * (1.0 - survival) ** 2 / censoring.at(horizons)
 
 
-def time_average(values: Float[np.ndarray, "*_ horizons"], horizons: Float[np.ndarray, " horizons"]) -> np.ndarray:
+def time_average(values: Float[np.ndarray, "*_ horizons"], horizons: Float[np.ndarray, " horizons"]) -> Float[np.ndarray, "..."]:
     """Mean over time of values at horizons (last axis), by the trapezoidal rule.
 
     Raises:
@@ -86,4 +86,4 @@ def time_average(values: Float[np.ndarray, "*_ horizons"], horizons: Float[np.nd
     """
     if len(horizons) < 2:
         raise ValueError(f"{len(horizons)} horizon gives no average over time: two or more are needed.")
-    return np.trapezoid(values, horizons, axis=-1) / (horizons[-1] - horizons[0])
+    return np.asarray(np.trapezoid(values, horizons, axis=-1) / (horizons[-1] - horizons[0]))
