@@ -53,7 +53,7 @@ def logrank(time: Vector, event: Vector, group: Vector, strata: Vector | None = 
             raise ValueError(f"{len(given)} labels in {name} but {len(times)} patients: give one for every patient.")
     groups, member = np.unique(group, return_inverse=True)
     if len(groups) < 2:
-        raise ValueError(f"all {len(times)} patients are in one group, {groups[0]!r}: a log-rank test needs two or more.")
+        raise ValueError(f"all {len(times)} patients are in one group, {groups.tolist()[0]!r}: a log-rank test needs two or more.")
     stratum = np.zeros(len(times), dtype=np.int64) if strata is None else np.unique(strata, return_inverse=True)[1]
     at_risk, deaths, events_by_group = _at_event_times(times, events, member, stratum, len(groups))
     total = at_risk.sum(axis=1)
