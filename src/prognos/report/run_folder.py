@@ -152,7 +152,7 @@ def read_run_folder(path: Path) -> RunFolder:
         survival=_labelled(_survival(path / "survival.csv.gz", gaps)),
         splits=_optional_table(path / "splits.csv", SPLITS, gaps),
         logs=_logs(path / "models", gaps),
-        study=_study(path / "study.json", gaps),
+        study=_study(path, gaps),
         cohorts={name: _cohort(name, facts, gaps) for name in predictions.cohort.unique()},
         provenance=_json(path / "provenance.json", gaps),
         recipe=_text(path / "recipe.toml", gaps),
@@ -285,9 +285,19 @@ def _text(path: Path, gaps: list[str]) -> str:
         return ""
 
 
-def _study(path: Path, gaps: list[str]) -> StudyFacts:
+def _study(folder: Path, gaps: list[str]) -> StudyFacts:
+    """study.json, or what `prognos evaluate` says of predictions that came from somewhere else."""
+    path = folder / "study.json"
+    evaluated = not path.is_file() and (folder / "evaluation.json").is_file()
+    if evaluated:
+        path = folder / "evaluation.json"
+    facts = _json(path, gaps)
+    if evaluated:
+        opening = "These predictions were handed to 'prognos evaluate'; how the models were trained is not known here."
+        said = [*(facts.get("warnings") or ()), *(facts.get("notes") or ())]
+        facts = {"reference": facts.get("reference") or "", "warnings": [opening, *said]}
     try:
-        return StudyFacts.model_validate(_json(path, gaps))
+        return StudyFacts.model_validate(facts)
     except ValidationError as error:
         gaps.append(f"{path.name} is not as expected ({_first_fault(error)}) and was left aside.")
         return StudyFacts()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from prognos.metrics import METRICS
 from prognos.report.run_folder import CohortFacts, RunFolder, missing_in_words
 from prognos.report.verdicts import (
     CANARY,
@@ -87,7 +88,7 @@ def _concordance_table(run: RunFolder, cohort: str, missing: str) -> Table:
         if canary is not None:
             cells.append(_canary_cell(canary, row) if row.variant in ("", "base") else Cell("–"))
         body.append(tuple(cells))
-    body += _not_applicable_rows(run, cohort, len(columns))
+    body += _not_applicable_rows(run, cohort, set(rows.label), len(columns))
     phrase = missing_in_words(missing)
     where = f"{cohort}, {phrase}" if phrase else cohort
     caption = f"Concordance on {where}: mean over folds of the mean over seeds; intervals by bootstrap of the patients within folds"
@@ -114,7 +115,7 @@ def _metric_table(run: RunFolder, cohort: str, missing: str) -> Table:
             cells.append(Cell("–") if row is None or pd.isna(row.mean) else _metric_cell(row, metric, run.study.reference))
         body.append(tuple(cells))
     if body:
-        body += _not_applicable_rows(run, cohort, len(metrics) + 1)
+        body += _not_applicable_rows(run, cohort, set(rows.label), len(metrics) + 1)
     titles = tuple(f"{metric_title(metric)}{ {1: ' ↑', -1: ' ↓'}.get(direction(metric), '') }" for metric in metrics)
     phrase = missing_in_words(missing)
     caption = (
@@ -130,8 +131,10 @@ def _metric_cell(row: Any, metric: str, reference: str) -> Cell:
     return Cell(text, row.mean, bool(mark))
 
 
-def _not_applicable_rows(run: RunFolder, cohort: str, n_columns: int) -> list[tuple[Cell, ...]]:
-    labels = dict.fromkeys(_named(entry) for entry in run.study.not_applicable if entry.get("cohort") in (cohort, None))
+def _not_applicable_rows(run: RunFolder, cohort: str, shown: set[str], n_columns: int) -> list[tuple[Cell, ...]]:
+    """Rows of models that have no number at all; one that misses some folds has its numbers, and its reason elsewhere."""
+    here = [entry for entry in run.study.not_applicable if entry.get("cohort") in (cohort, None)]
+    labels = [name for name in dict.fromkeys(_named(entry) for entry in here) if name not in shown and not name.endswith(CANARY)]
     filler = tuple(Cell("–") for _ in range(n_columns - 2))
     return [(Cell(label, label), Cell(NOT_APPLICABLE), *filler) for label in labels]
 
@@ -202,7 +205,8 @@ def split_card(run: RunFolder, cohort: str, facts: CohortFacts) -> Table:
 
 
 def _counted_card(run: RunFolder, cohort: str) -> list[dict[str, Any]]:
-    rows = run.predictions[run.predictions.cohort == cohort].drop_duplicates("patient_id")
+    real = run.predictions[(run.predictions.cohort == cohort) & ~run.predictions.variant.str.endswith(CANARY)]
+    rows = real.drop_duplicates("patient_id")
     counted = rows.groupby("fold").event.agg(["size", "sum"])
     return [{"fold": int(fold), "patients": int(row["size"]), "events": int(row["sum"])} for fold, row in counted.iterrows()]
 
@@ -225,6 +229,28 @@ def entries_table(caption: str, entries: Iterable[Mapping[str, Any]], keys: Sequ
     return Table(caption, tuple(key.capitalize() for key in keys), rows)
 
 
+def unusable_table(run: RunFolder) -> Table:
+    """What could not be scored: a row for each model, metric and reason, with the first three places and how many there are."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for entry in run.study.unusable:
+        key = tuple(str(entry.get(name, "–")) for name in ("model", "cohort", "metric", "reason"))
+        places.setdefault(key, []).append(f"seed {entry.get('seed', '–')} fold {entry.get('fold', '–')}")
+    rows = []
+    for (model, cohort, metric, reason), where in places.items():
+        shown = ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
+        rows.append(
+            (Cell(model, model), Cell(cohort, cohort), Cell(metric_title(metric), metric), Cell(shown, float(len(where))), Cell(reason))
+        )
+    return Table("What could not be scored, and why", ("Model", "Cohort", "Metric", "Where", "Reason"), tuple(rows))
+
+
+def metric_meanings(run: RunFolder) -> Table:
+    """What each metric of the comparison measures."""
+    names = [name for name in dict.fromkeys(run.comparison.metric) if name in METRICS]
+    rows = tuple((Cell(metric_title(name), name), Cell(METRICS[name].summary)) for name in names)
+    return Table("The metrics", ("Metric", "What it is"), rows)
+
+
 def model_table(run: RunFolder) -> Table:
     """The models of the study: what they are, where they come from, how large they are."""
     rows = []
@@ -232,8 +258,8 @@ def model_table(run: RunFolder) -> Table:
         facts = run.study.models.get(name)
         summary, paper = (facts.summary, facts.paper) if facts else ("", "")
         parameters = facts.parameters if facts else None
-        rows.append((Cell(name, name), Cell(summary or "–"), Cell(paper or "–"), _count(parameters)))
-    return Table("Models", ("Model", "What it does", "Paper", "Parameters"), tuple(rows))
+        rows.append((Cell(name, name), _count(parameters), Cell(summary or "–"), Cell(paper or "–")))
+    return Table("Models", ("Model", "Parameters", "What it does", "Paper"), tuple(rows))
 
 
 def provenance_table(provenance: Mapping[str, Any], caption: str) -> Table:

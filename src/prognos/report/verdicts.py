@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from prognos.metrics import METRICS
 from prognos.report.figures.style import years
 from prognos.report.run_folder import RunFolder, missing_in_words
 
@@ -17,6 +18,8 @@ TITLES = {
     "auc": "AUC, mean over horizons",
     "integrated_brier": "Integrated Brier",
     "scaled_brier": "Scaled Brier",
+    "calibration": "Calibration error",
+    "subtype_auc": "Subtype AUC",
 }
 
 
@@ -35,17 +38,15 @@ def metric_title(metric: str) -> str:
     """A metric's name for the reader."""
     base, _, horizon = metric.rpartition("_")
     if base and horizon.endswith("d") and horizon[:-1].isdigit():
-        return (
-            f"{TITLES.get(base, base.replace('_', ' ').capitalize()).split(',')[0].replace('Auc', 'AUC')} at {years(float(horizon[:-1]))}"
-        )
+        return f"{TITLES.get(base, base.replace('_', ' ').capitalize()).split(',')[0]} at {years(float(horizon[:-1]))}"
     return TITLES.get(metric, metric.replace("_", " ").capitalize())
 
 
 def direction(metric: str) -> int:
     """1 where higher is better, -1 where lower is, 0 where neither is known."""
-    if metric.startswith(("concordance", "auc", "scaled_brier", "subtype")):
-        return 1
-    return -1 if metric.startswith(("integrated_brier", "brier", "calibration_ici")) else 0
+    if metric in METRICS:
+        return 1 if METRICS[metric].higher_is_better else -1
+    return 1 if metric.startswith("subtype_") else 0
 
 
 def verdict(row: Any, metric: str, reference: str) -> Verdict:

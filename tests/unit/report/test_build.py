@@ -114,6 +114,19 @@ def test_a_model_that_is_not_applicable_is_in_every_comparison_table_with_its_re
     assert "the cohort has no table &#39;blood&#39;" in finished_page
 
 
+def test_a_model_that_misses_one_fold_keeps_its_numbers(run_folder: Path, no_drawings: None):
+    entry = {"model": "tta", "variant": "base", "cohort": "made-up", "reason": "seed 1, fold 2: no slides"}
+    html = page(change_study(run_folder, not_applicable=[entry]))
+    assert "<td>not applicable</td>" not in html
+    assert "seed 1, fold 2: no slides" in html
+
+
+def test_many_unusable_folds_of_one_reason_are_one_row(run_folder: Path, no_drawings: None):
+    entry = {"model": "tta", "cohort": "made-up", "seed": 1, "metric": "auc", "reason": "no events"}
+    html = page(change_study(run_folder, unusable=[{**entry, "fold": fold} for fold in range(5)]))
+    assert "seed 1 fold 0, seed 1 fold 1, seed 1 fold 2 and 2 more" in html
+
+
 def test_unusable_folds_and_warnings_are_shown(finished_page: str):
     text = text_of(finished_page)
     assert "nobody is followed for 1825 days" in text

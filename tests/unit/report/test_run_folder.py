@@ -115,3 +115,14 @@ def test_a_variant_is_part_of_the_label_unless_it_is_the_base():
 )
 def test_a_missing_pattern_is_said_in_words(missing: str, words: str):
     assert missing_in_words(missing) == words
+
+
+def test_an_evaluation_of_foreign_predictions_brings_its_reference_and_notes(run_folder: Path):
+    (run_folder / "study.json").unlink()
+    evaluation = {"reference": "clinical", "notes": ["the median risk of each fold stands in"], "warnings": ["times look like months"]}
+    (run_folder / "evaluation.json").write_text(json.dumps(evaluation))
+    run = read_run_folder(run_folder)
+    assert run.study.reference == "clinical"
+    assert run.study.warnings[0].startswith("These predictions were handed to 'prognos evaluate'")
+    assert run.study.warnings[1:] == ("times look like months", "the median risk of each fold stands in")
+    assert run.gaps == ()

@@ -34,18 +34,14 @@ def test_the_reference_is_compared_with_nothing():
 
 
 def test_a_lower_brier_score_and_a_higher_auc_are_better():
-    assert (direction("integrated_brier"), direction("auc_365d"), direction("scaled_brier"), direction("calibration_slope")) == (
-        -1,
-        1,
-        1,
-        0,
-    )
+    assert [direction(metric) for metric in ("integrated_brier", "calibration_365d", "auc_365d", "scaled_brier")] == [-1, -1, 1, 1]
+    assert direction("of_tomorrow") == 0
 
 
 def test_metrics_are_called_by_words():
     assert metric_title("auc_1095d") == "AUC at 3 years"
     assert metric_title("concordance_ipcw") == "Concordance, Uno"
-    assert metric_title("calibration_ici_365d") == "Calibration ici at 1 year"
+    assert metric_title("calibration_365d") == "Calibration error at 1 year"
 
 
 def test_a_sign_is_always_shown():

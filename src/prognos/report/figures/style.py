@@ -7,7 +7,6 @@ from html import escape
 from typing import Any
 
 import matplotlib
-import matplotlib.ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -45,7 +44,6 @@ STYLE: Mapping[str, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": matplotlib.cycler(color=list(COLOURS.values())),
     "axes.facecolor": "none",
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
@@ -64,7 +62,7 @@ STYLE: Mapping[str, Any] = {
     "path.simplify": True,
 }
 
-styled = matplotlib.rc_context(dict(STYLE))
+styled = matplotlib.rc_context(dict(STYLE))  # type: ignore[arg-type]
 
 
 def canvas(height: float) -> tuple[Figure, Axes]:
