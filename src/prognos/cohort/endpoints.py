@@ -100,5 +100,5 @@ def time_unit_notes(outcome: Outcome) -> Sequence[str]:
     if longest < DAYS_THAT_LOOK_LIKE_YEARS:
         return (f"{said}: are these years? prognos counts days; multiply by 365.25.",)
     if longest < DAYS_THAT_LOOK_LIKE_MONTHS and median < MEDIAN_OF_MONTHS:
-        return (f"{said}: are these months? prognos counts days; multiply by 30.4375.",)
+        return (f"{said}: are these months? prognos counts days; multiply by 30.44.",)
     return ()
