@@ -160,7 +160,7 @@ def _plan(cost: Tensor, mass: float, mask: Tensor, *, kl_weight: float, epsilon:
     return solved.plan, solved.sink
 
 
-def _padded(patients: Sequence[Float[Tensor, "tokens width"]]) -> Float[Tensor, "batch tokens width"]:
+def _padded(patients: Sequence[Float[Tensor, "_ width"]]) -> Float[Tensor, "batch tokens width"]:
     """Patients stacked, filled with zeros; at least one row, so that a patient without a token has a place."""
     longest = max(1, *(len(x) for x in patients)) if len(patients) > 1 else max(1, len(patients[0]))
     out = patients[0].new_zeros(len(patients), longest, patients[0].shape[1])

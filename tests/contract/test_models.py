@@ -1,0 +1,195 @@
+"""What every model of the table must keep to, found by its entry in MODELS."""
+
+import inspect
+
+import pytest
+import torch
+
+from prognos.models import MODELS, entry_of
+from prognos.types import Bag, Progress, Tokens
+from tests.contract.tiny_models import N_PATCHES, NAMES, SURVIVAL, TRAINED, Fold, bag, build, one
+
+PROGRESS = Progress(step=0, steps_per_epoch=2, epoch=0, epochs=3)
+
+PARAMETERS = {
+    # name: written from the formula in the comment, at d = 8, 5 genes, 8 patch features, 3 pathways padded to 3, 4 prototypes
+    "null": 0,
+    "clinical": 3,  # one coefficient a column
+    "snn": (5 * 8 + 8) + (8 * 8 + 8) + 8,  # two layers, w
+    "abmil": (8 * 8 + 8) + 2 * (8 * 8 + 8) + (8 + 1) + (8 * 8 + 8) + 8,  # projection, gate twice, score, pooled layer, w
+}
+PARAMETERS["late-fusion"] = PARAMETERS["snn"] + PARAMETERS["abmil"] + 1
+_ENCODERS = (8 * 8 + 8) + 3 * (3 + 1) * 8
+_BLOCK = 3 * 64 + 2 * (64 + 8)
+_APART = 2 * (8 + _BLOCK + 3 * 16) + 2 * (64 + 8)
+_FUSION = _BLOCK + 2 * 16 + 16
+PARAMETERS["tta"] = _ENCODERS + 2 * 64 + 4 * 8 + 2 * 64 + _APART + _FUSION
+PARAMETERS["tta-paper"] = PARAMETERS["tta"] + 4 * 2 * 64  # four more heads of W_m
+PARAMETERS["tta-released"] = PARAMETERS["tta-paper"] - 2 * 64  # no U_m
+
+
+def test_the_list_of_models_is_complete():
+    assert set(PARAMETERS) == set(MODELS)
+    assert all(name == entry.name for name, entry in MODELS.items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_number_of_parameters_follows_from_the_formula(name):
+    assert sum(p.numel() for p in build(name).parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_takes_a_bag_and_no_label(name):
+    parameters = inspect.signature(entry_of(name).load().forward).parameters
+    assert list(parameters) == ["self", "bag", "progress"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_prediction_has_a_finite_risk_a_patient(name):
+    model = build(name)
+    prediction = model(bag(model.needs))
+    assert prediction.risk.shape == (6,)
+    assert bool(prediction.risk.isfinite().all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_is_its_patients_one_by_one(name):
+    model = build(name)
+    whole = bag(model.needs)
+    singly = torch.cat([model(one(whole, i)).risk for i in range(6)])
+    assert torch.allclose(model(whole).risk, singly, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padding_does_not_change_the_risk(name):
+    model = build(name)
+    assert torch.allclose(model(bag(model.needs)).risk, model(bag(model.needs, extra_padding=100)).risk, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "histology" in entry_of(n).load().needs.modalities])
+def test_the_order_of_patches_does_not_change_the_risk(name):
+    model = build(name)
+    before = bag(model.needs)
+    tokens = before["histology"]
+    values = tokens.values.clone()
+    for i, n in enumerate(N_PATCHES):
+        values[i, :n] = values[i, :n].flip(0)
+    after = Bag(before.patients, {**before.modalities, "histology": Tokens(values, tokens.mask, tokens.coords)})
+    assert torch.allclose(model(before).risk, model(after).risk, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "histology" in entry_of(n).load().needs.modalities])
+def test_real_patches_need_not_stand_in_front(name):
+    model = build(name)
+    front = bag(model.needs)
+    tokens = front["histology"]
+    back = Tokens(tokens.values.flip(1), tokens.mask.flip(1), tokens.coords)
+    turned = Bag(front.patients, {**front.modalities, "histology": back})
+    assert torch.allclose(model(front).risk, model(turned).risk, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "histology" in entry_of(n).load().needs.modalities])
+def test_half_precision_features_are_read(name):
+    model = build(name)
+    whole = bag(model.needs)
+    tokens = whole["histology"]
+    half = Bag(whole.patients, {**whole.modalities, "histology": Tokens(tokens.values.half(), tokens.mask, tokens.coords)})
+    assert torch.allclose(model(whole).risk, model(half).risk, atol=2e-2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_missing_modality_leaves_the_risk_finite_and_others_as_they_were(name):
+    model = build(name)
+    whole = bag(model.needs)
+    for gone in model.needs.modalities:
+        patients = torch.tensor([True, False, False, True, False, False])
+        risk = model(whole.without(gone, patients=patients)).risk
+        assert bool(risk.isfinite().all())
+        assert torch.allclose(risk[~patients], model(whole).risk[~patients], atol=1e-5)
+    assert bool(model(whole.without(*model.needs.modalities)).risk.isfinite().all())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_losses_with_a_missing_modality_have_finite_gradients(name):
+    model = build(name).train()
+    for gone in model.needs.modalities:
+        model.zero_grad()
+        sum(model.losses(bag(model.needs).without(gone), SURVIVAL, PROGRESS).values()).backward()
+        assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_patient_with_one_patch_works(name):
+    model = build(name)
+    assert bool(model(bag(model.needs, patches=(1,))).risk.isfinite().all())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_parameter_in_use_has_a_gradient(name):
+    model = build(name).train()
+    sum(model.losses(bag(model.needs), SURVIVAL, PROGRESS).values()).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_survival_loss_is_among_the_terms_and_all_are_scalars(name):
+    model = build(name)
+    terms = model.losses(bag(model.needs), SURVIVAL, PROGRESS)
+    assert "survival" in terms
+    assert all(term.shape == () for term in terms.values())
+
+
+@pytest.mark.parametrize("name", [n for n in TRAINED if "survival" in entry_of(n).load().Config.model_fields])
+def test_the_discrete_head_serves_every_trained_model(name):
+    model = build(name, survival="discrete", n_bins=3)
+    prediction = model(bag(model.needs))
+    curve = model.head.survival_curve(prediction, torch.linspace(0, 100, 21))
+    assert prediction.hazard_logits.shape == (6, 3)
+    assert bool((curve.diff(dim=1) <= 1e-12).all())
+    assert bool((curve[:, 0] == 1).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_curve_falls_from_one_and_a_higher_risk_lies_below(name):
+    model = build(name)
+    model.learn(Fold(model.needs))
+    whole = bag(model.needs)
+    prediction = model(whole)
+    model.finish(Fold(model.needs), prediction.risk.detach())
+    curve = model.head.survival_curve(prediction, torch.tensor([0.0, 15.0, 25.0, 60.0, 1000.0]))
+    assert curve.shape == (6, 5)
+    assert bool((curve[:, 0] == 1).all())
+    assert bool((curve.diff(dim=1) <= 0).all())
+    order = prediction.risk.argsort()
+    assert bool((curve[order, 3].diff() <= 1e-12).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_learnt_from_a_fold_is_learnt_the_same_twice(name):
+    states = []
+    for _ in range(2):
+        model = build(name)
+        model.learn(Fold(model.needs))
+        model.begin_epoch(Fold(model.needs), PROGRESS)
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evidence_does_not_depend_on_training_mode(name):
+    model = build(name)
+    whole = bag(model.needs)
+    evaluation = set(model(whole).evidence)
+    assert set(model.train()(whole, PROGRESS).evidence) == evaluation
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_config_refuses_unknown_keys(name):
+    with pytest.raises(ValueError, match="dmodel"):
+        entry_of(name).load().Config(dmodel=3)
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match="no model is called 'abmill'; did you mean 'abmil'"):
+        entry_of("abmill")

@@ -1,0 +1,78 @@
+"""A small instance of every model of the table, and bags for it."""
+
+import torch
+
+from prognos.models import MODELS, entry_of
+from prognos.types import Bag, InputShape, Survival, Tokens
+
+SHAPE = InputShape(d_patch=8, pathway_features=(2, 3, 1), n_genes=5, tables={"clinical": 3})
+SMALL = {"d_model": 8, "d_attention": 8, "n_prototypes": 4, "penalties": (0.1,), "inner_folds": 2}
+SURVIVAL = Survival(torch.tensor([50.0, 20.0, 90.0, 10.0, 70.0, 30.0]), torch.tensor([True, True, False, True, False, True]))
+N_PATCHES = (5, 2, 7, 1, 3, 4)
+
+
+def build(name: str, **settings):
+    """The model called `name`, small, on the CPU, with what it needs before training already learnt."""
+    torch.manual_seed(0)
+    entry = entry_of(name)
+    kind = entry.load()
+    small = {key: value for key, value in SMALL.items() if key in kind.Config.model_fields}
+    model = kind(kind.Config(**{**entry.config, **small, **settings}), SHAPE)
+    if model.needs.parts:
+        model.take_parts({part: build(part) for part in model.needs.parts})
+    model.head.learn_cuts(SURVIVAL)
+    return model.eval()
+
+
+def bag(needs, patches: tuple[int, ...] = N_PATCHES, extra_padding: int = 0) -> Bag:
+    """Six patients with everything that a model may read."""
+    n, longest = len(patches), max(1, *patches) + extra_padding
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.arange(longest) < torch.tensor(patches)[:, None]
+    values = torch.zeros(n, longest, 8)
+    for i, count in enumerate(patches):
+        values[i, :count] = torch.randn(7, 8, generator=generator)[:count] if count <= 7 else torch.randn(count, 8, generator=generator)
+    generator = torch.Generator().manual_seed(2)
+    pathways = torch.randn(n, 3, 3, generator=generator) * torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]])
+    genes = torch.randn(n, 1, 5, generator=generator)
+    clinical = torch.randn(n, 1, 3, generator=generator)
+    omics = (
+        Tokens(pathways, torch.ones(n, 3, dtype=torch.bool))
+        if needs.omics == "pathways"
+        else Tokens(genes, torch.ones(n, 1, dtype=torch.bool))
+    )
+    everything = {
+        "histology": Tokens(values, mask, torch.zeros(n, longest, 2)),
+        "omics": omics,
+        "clinical": Tokens(clinical, torch.ones(n, 1, dtype=torch.bool)),
+    }
+    return Bag(tuple("abcdefghij"[:n]), {m: everything[m] for m in needs.modalities})
+
+
+def one(whole: Bag, i: int) -> Bag:
+    """Patient `i` alone, without padding of others."""
+    parts = {}
+    for name, tokens in whole.modalities.items():
+        n = max(1, int(tokens.mask[i].sum()))
+        coords = None if tokens.coords is None else tokens.coords[i : i + 1, :n]
+        parts[name] = Tokens(tokens.values[i : i + 1, :n], tokens.mask[i : i + 1, :n], coords)
+    return Bag(whole.patients[i : i + 1], parts)
+
+
+class Fold:
+    """A training fold of the six patients; fulfils `prognos.types.TrainingFold`."""
+
+    def __init__(self, needs):
+        self._bag = bag(needs)
+        self.patients, self.survival, self.sites = self._bag.patients, SURVIVAL, ("",) * 6
+
+    def bags(self, batch_size: int = 1):
+        """All of them, in order."""
+        if batch_size >= 6:
+            yield self._bag
+        else:
+            yield from (one(self._bag, i) for i in range(6))
+
+
+NAMES = tuple(MODELS)
+TRAINED = tuple(name for name in NAMES if entry_of(name).load().trained)
