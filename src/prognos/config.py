@@ -89,6 +89,8 @@ class StudySection(Section):
     n_folds: int = Field(5, ge=2, description="for cohorts without splits.csv")
     canary: bool = Field(False, description="run the same pipeline on permuted labels too")
     variants: tuple[Variant, ...] = ()
+    metrics: tuple[str, ...] | None = Field(None, min_length=1, description="which metrics; all when left out")
+    replicates: int = Field(1000, ge=0, description="bootstrap replicates of every interval; 0 for none")
     workers: int | None = Field(None, ge=1, description="processes; the number of cores when left out")
 
     @field_validator("models", "seeds", "missing")

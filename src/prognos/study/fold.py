@@ -1,0 +1,187 @@
+"""One job of a study: a model is fitted on the training part of one fold and then asked about its test part.
+
+Only `train` goes into `fit`. The one exception is the selection `oracle`, which exists to show what choosing the epoch on the
+reported fold does to a number; it is named in the recipe and stamped in every table.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from prognos import files, runtime
+from prognos.cohort import Cohort
+from prognos.cohort.folds import inner_split
+from prognos.study.canary import permuted
+from prognos.study.missing import Pattern, missing_of
+from prognos.study.plan import CANARY, Job
+from prognos.tokens.inputs import MissingModality
+from prognos.training import FitOptions, FitProgress
+
+KEYS = ("model", "variant", "cohort", "seed", "fold", "missing", "patient_id")
+PREDICTION_COLUMNS = (*KEYS, "time", "event", "risk", "threshold")
+SURVIVAL_COLUMNS = (*KEYS, "horizon", "survival")
+FIXED_HORIZONS = (365.0, 1095.0, 1825.0)
+DONE = "done.json"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every job of a run needs; sent to each process once.
+
+    Args:
+        run: the run folder.
+        cohorts: by name.
+        folds: cohort -> fold of each patient.
+        fit: `prognos.training.fit`, or something with its signature.
+        load: reads what a fitted model saved; for the parts of late fusion.
+    """
+
+    run: Path
+    cohorts: Mapping[str, Cohort]
+    folds: Mapping[str, pd.Series]
+    fit: Callable[..., Any]
+    load: Callable[[Path], Any]
+
+
+def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[str, Any]:
+    """Fits and predicts; leaves everything in the job's folder, `done.json` last.
+
+    Returns:
+        what is told of the job in the study: seconds, parameters, the epochs that a selection chose.
+    """
+    started = time.monotonic()
+    folder = shared.run / job.folder
+    train, test = parts_of(shared.cohorts[job.cohort], shared.folds[job.cohort], job.fold)
+    horizons = horizons_of(train)
+    if job.variant == CANARY:
+        train, test = parts_of(permuted(shared.cohorts[job.cohort], job.seed), shared.folds[job.cohort], job.fold)
+    try:
+        fitted, epochs = _fitted(job, shared, (train, test), report)
+    except MissingModality as reason:
+        return _leave(folder, {"seconds": round(time.monotonic() - started, 2), "not_applicable": str(reason)})
+    fitted.save(folder)
+    predictions, survival = [], []
+    for pattern in job.missing:
+        answered = predict_pattern(fitted, test, pattern, job.seed, horizons)
+        rows = _keys(job, pattern, test)
+        predictions.append(
+            rows.assign(
+                time=np.asarray(test.time, float), event=np.asarray(test.event, int), risk=answered.risk, threshold=fitted.threshold
+            )
+        )
+        curves = rows.loc[rows.index.repeat(len(horizons))].assign(horizon=np.tile(horizons, len(rows)))
+        survival.append(curves.assign(survival=np.round(np.asarray(answered.survival, float).reshape(-1), 6)))
+    if job.missing:
+        files.write_csv(folder / "predictions.csv", pd.concat(predictions, ignore_index=True)[list(PREDICTION_COLUMNS)])
+        files.write_csv(folder / "survival.csv.gz", pd.concat(survival, ignore_index=True)[list(SURVIVAL_COLUMNS)])
+    return _leave(folder, {"seconds": round(time.monotonic() - started, 2), "parameters": n_parameters(fitted), "epochs": epochs})
+
+
+def _leave(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """Says that the job is done, then removes what was kept for going on after a kill."""
+    files.write_json(folder / DONE, told)
+    for checkpoint in folder.rglob("checkpoint-*.safetensors"):
+        checkpoint.unlink(missing_ok=True)
+    return told
+
+
+def told_of(run: Path, job: Job) -> dict[str, Any] | None:
+    """What a finished job said; None when it has not finished."""
+    path = run / job.folder / DONE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def parts_of(cohort: Cohort, folds: pd.Series, fold: int) -> tuple[Cohort, Cohort]:
+    """The training and the test part of a fold, each a cohort of its own."""
+    of_patient = folds.reindex(list(cohort.patients))
+    train = [patient for patient, here in of_patient.items() if here == here and here != fold]
+    return cohort.subset(train), cohort.subset([patient for patient, here in of_patient.items() if here == fold])
+
+
+def horizons_of(train: Cohort) -> np.ndarray:
+    """Days at which curves are kept: 50 points over the middle nine tenths of the training event times, and 1, 3, 5 years."""
+    events = np.asarray(train.time, float)[np.asarray(train.event, bool)]
+    points = np.linspace(*np.percentile(events, [5, 95]), 50) if len(events) else np.array([])
+    return np.unique(np.round(np.concatenate([points, FIXED_HORIZONS]), 3))
+
+
+def predict_pattern(fitted: Any, test: Cohort, pattern: Pattern, seed: int, horizons: np.ndarray) -> Any:
+    """The predictions of the test patients without what a pattern takes from them."""
+    named = pattern.absent | set(pattern.rates)
+    modalities = [modality for modality in test.modalities if modality != "clinical" or modality in named]
+    has = {modality: np.asarray(test.has(modality), bool) for modality in modalities}
+    measured = {patient: [m for m in modalities if has[m][row]] for row, patient in enumerate(test.patients)}
+    lost = missing_of(pattern, measured, seed)
+    drawn = {patient: tuple(sorted(gone - pattern.absent)) for patient, gone in lost.items() if gone - pattern.absent}
+    return fitted.predict(test, without=tuple(sorted(pattern.absent)), absent=drawn, horizons=horizons)
+
+
+def best_epoch(log: pd.DataFrame) -> int | None:
+    """How many epochs of training gave the best concordance on the validation part, the fewest where several did.
+
+    None when there is none to choose from: the model has no epochs, or no pair of the validation part can be compared.
+    """
+    if "validation_concordance" not in log:
+        return None
+    values = log["validation_concordance"].to_numpy(float)
+    return None if np.isnan(values).all() else int(np.nanargmax(values)) + 1
+
+
+def n_parameters(fitted: Any) -> int:
+    """Trained numbers of a fitted model."""
+    return sum(parameter.numel() for parameter in fitted.model.parameters())
+
+
+def _fitted(job: Job, shared: Shared, parts: tuple[Cohort, Cohort], report: Callable[[float], None]) -> tuple[Any, int | None]:
+    """The fitted model, and the number of epochs when a selection chose it."""
+    train, test = parts
+    folder = shared.run / job.folder
+    settings: dict[str, Any] = {"seed": job.seed, "config": job.config, "training": job.training, "inputs": job.inputs}
+    fitted_parts = {name: shared.load(shared.run / place) for name, place in job.parts.items()}
+    if job.selection == "last":
+        options = FitOptions(folder=folder, parts=fitted_parts, progress=_share(report, 0.0, 1.0))
+        return shared.fit(train, job.model, options=options, **settings), None
+    chosen = folder / "selection.json"
+    if not chosen.is_file():
+        learnt, watched = _inner_parts(train, job.seed) if job.selection == "inner" else (train, test)
+        trial = FitOptions(folder=folder / job.selection, parts=fitted_parts, validation=watched, progress=_share(report, 0.0, 0.5))
+        log = shared.fit(learnt, job.model, options=trial, **settings).log
+        files.write_csv(folder / f"selection_{job.selection}.csv", log)
+        files.write_json(chosen, {"selection": job.selection, "epochs": best_epoch(log)})
+    epochs = json.loads(chosen.read_text(encoding="utf-8"))["epochs"]
+    if epochs is not None:
+        settings["training"] = {**job.training, "epochs": epochs}
+    options = FitOptions(folder=folder, parts=fitted_parts, progress=_share(report, 0.5, 1.0))
+    return shared.fit(train, job.model, options=options, **settings), epochs
+
+
+def _inner_parts(train: Cohort, seed: int) -> tuple[Cohort, Cohort]:
+    """Site-grouped parts of the training part: to learn from, and to choose the epoch on."""
+    validation = inner_split(train.sites, train.event, seed=runtime.derive_seed("inner", train.name, seed) % 2**32).validation
+    patients = np.asarray(train.patients, dtype=object)
+    return train.subset(list(patients[~validation])), train.subset(list(patients[validation]))
+
+
+def _share(report: Callable[[float], None], begin: float, end: float) -> Callable[[FitProgress], None]:
+    def progress(step: FitProgress) -> None:
+        report(begin + (end - begin) * step.epoch / max(1, step.epochs))
+
+    return progress
+
+
+def _keys(job: Job, pattern: Pattern, test: Cohort) -> pd.DataFrame:
+    constant = {
+        "model": job.model,
+        "variant": job.variant,
+        "cohort": job.cohort,
+        "seed": job.seed,
+        "fold": job.fold,
+        "missing": pattern.text,
+    }
+    return pd.DataFrame({"patient_id": list(test.patients)}).assign(**constant)

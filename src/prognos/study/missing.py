@@ -1,0 +1,85 @@
+"""Which modalities are taken from which patient before prediction.
+
+A pattern names modalities: `omics` alone means that nobody has it; `omics=0.5` means that a patient lacks it when u < 0.5,
+with u ~ U(0, 1) drawn per patient, modality and seed. Who would lose everything that was measured keeps the modality with the
+largest u. The draw depends on nothing else, so that a patient who lacks a modality at a rate lacks it at every higher rate.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prognos import runtime
+from prognos.config import ConfigError, unknown
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What is missing.
+
+    Args:
+        text: as in the recipe; it names the rows of every table.
+        absent: modalities that nobody has.
+        rates: modality -> share of the patients that lack it.
+    """
+
+    text: str
+    absent: frozenset[str] = frozenset()
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+
+def parse_pattern(text: str, modalities: Collection[str]) -> Pattern:
+    """The pattern of a text such as `none`, `omics` or `omics=0.5;histology=0.2`.
+
+    Args:
+        text: what the recipe says.
+        modalities: names that may be missing.
+
+    Raises:
+        ConfigError: for an unknown modality, one named twice, or a rate outside 0 to 1.
+    """
+    if text.strip() == "none":
+        return Pattern(text)
+    absent: set[str] = set()
+    rates: dict[str, float] = {}
+    for part in text.split(";"):
+        name, equals, rate = (piece.strip() for piece in part.partition("="))
+        if name not in modalities:
+            raise ConfigError(f"study.missing = {text!r}: {unknown('modality', name, ['none', *modalities])}")
+        if name in absent or name in rates:
+            raise ConfigError(f"study.missing = {text!r} names {name} twice; name it once.")
+        if equals:
+            rates[name] = _rate(text, name, rate)
+        else:
+            absent.add(name)
+    return Pattern(text, frozenset(absent), rates)
+
+
+def missing_of(pattern: Pattern, measured: Mapping[str, Sequence[str]], seed: int) -> dict[str, frozenset[str]]:
+    """The modalities to take from each patient.
+
+    Args:
+        pattern: what is missing.
+        measured: patient -> what was measured of this patient.
+        seed: of the draw.
+    """
+    return {patient: pattern.absent | _drawn(pattern, patient, has, seed) for patient, has in measured.items()}
+
+
+def _drawn(pattern: Pattern, patient: str, measured: Sequence[str], seed: int) -> frozenset[str]:
+    draws = {modality: runtime.uniform("missing", seed, patient, modality) for modality in pattern.rates}
+    lost = {modality for modality, rate in pattern.rates.items() if draws[modality] < rate}
+    at_risk = [modality for modality in pattern.rates if modality in measured]
+    left = set(measured) - lost - pattern.absent
+    if at_risk and not left:
+        lost.discard(max(at_risk, key=lambda modality: draws[modality]))
+    return frozenset(lost)
+
+
+def _rate(text: str, name: str, rate: str) -> float:
+    try:
+        value = float(rate)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ConfigError(f"study.missing = {text!r}: the rate of {name} is {rate!r}; write a number from 0 to 1.")
+    return value

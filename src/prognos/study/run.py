@@ -1,0 +1,338 @@
+"""Runs a study: reads the cohorts, makes the plan, does every job that is not done, and writes the tables.
+
+A job leaves its results in its own folder and is done when `done.json` is there. The tables of the run are put together from
+these in the order of the plan, so that they are the same bytes whether the run went through at once, was killed and resumed,
+or was spread over any number of processes.
+"""
+
+import json
+import logging
+import sys
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prognos import files, runtime
+from prognos.cohort import Cohort
+from prognos.cohort.folds import Folds, folds_of
+from prognos.config import Recipe, flat, make_recipe, recipe_values, to_toml
+from prognos.models import MODELS
+from prognos.study import provenance
+from prognos.study.comparison import Assessment, assess
+from prognos.study.engine import default_workers, engine
+from prognos.study.fold import Shared, run_job, told_of
+from prognos.study.plan import Job, Plan, make_plan, reference_of
+from prognos.study.study import Study, read_table
+from prognos.study.timing import Clock, StudyProgress, bytes_of
+from prognos.training import Fitted, fit
+
+log = logging.getLogger("prognos")
+
+SIMULATED = "truth.json"
+_FREE_TO_CHANGE = ("study.workers",)
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used: it holds something else, or the run that it holds was another one."""
+
+
+def run(
+    recipe: Recipe,
+    out: Path | str | None = None,
+    *,
+    resume: bool = False,
+    command: str = "",
+    progress: Callable[[StudyProgress], None] | None = None,
+) -> Study:
+    """The study of a recipe, in a run folder.
+
+    Args:
+        recipe: what to do.
+        out: the run folder; `runs/NAME-DATE` under the working directory when left out.
+        resume: go on with what is in the folder.
+        command: as typed, for the record.
+        progress: called whenever a job moves.
+
+    Raises:
+        ValueError: for anything in the recipe, the cohorts or the folder that is not as it must be.
+    """
+    return run_cohorts(recipe, read_cohorts(recipe), out, resume=resume, command=command, progress=progress)
+
+
+def cross_validate(
+    cohort: Cohort | Path | str,
+    models: Sequence[str] = ("null", "clinical", "snn", "abmil", "late-fusion", "tta"),
+    seeds: Sequence[int] = (1,),
+    *,
+    out: Path | str | None = None,
+    resume: bool = False,
+    endpoint: str | None = None,
+    progress: Callable[[StudyProgress], None] | None = None,
+    **sections: Mapping[str, Any],
+) -> Study:
+    """Models compared on the folds of one cohort, each patient predicted by a model that never saw this patient.
+
+    Args:
+        cohort: a cohort, or the folder of one.
+        models: names in the table of models.
+        seeds: every model is trained with each.
+        out: the run folder; `runs/NAME-DATE` when left out.
+        resume: go on with what is in the folder.
+        endpoint: for a folder whose clinical.csv has several.
+        progress: called whenever a job moves.
+        sections: further sections of a recipe, such as `training={"epochs": 10}` or `study={"missing": ["none", "omics"]}`.
+
+    Returns:
+        the study; `comparison()` is its main table, `report()` its page.
+    """
+    path = str(cohort) if isinstance(cohort, Path | str) else cohort.name
+    study = {"name": Path(path).name, "models": list(models), "seeds": list(seeds), **sections.pop("study", {})}
+    own: dict[str, Any] = {"path": path}
+    chosen = endpoint if isinstance(cohort, Path | str) else cohort.endpoint
+    values = {**sections, "cohort": own | ({"endpoint": chosen} if chosen else {}), "study": study}
+    recipe = make_recipe(values, where="cross_validate")
+    cohorts = read_cohorts(recipe) if isinstance(cohort, Path | str) else {cohort.name: cohort}
+    return run_cohorts(recipe, cohorts, out, resume=resume, command="prognos.cross_validate", progress=progress)
+
+
+def run_cohorts(
+    recipe: Recipe,
+    cohorts: Mapping[str, Cohort],
+    out: Path | str | None = None,
+    *,
+    resume: bool = False,
+    command: str = "",
+    progress: Callable[[StudyProgress], None] | None = None,
+    training: tuple[Callable[..., Any], Callable[[Path], Any]] | None = None,
+) -> Study:
+    """The study of a recipe on cohorts that are already read; arguments as `run`.
+
+    Args:
+        recipe: what to do.
+        cohorts: by name.
+        out: the run folder.
+        resume: go on with what is in the folder.
+        command: as typed.
+        progress: called whenever a job moves.
+        training: what fits a model and what loads a fitted one; those of `prognos.training` when left out.
+    """
+    folder = (Path(out) if out is not None else default_folder(recipe.study.name)).resolve()
+    resumed = claim(folder, recipe, resume)
+    folds = {name: _folds(cohort, recipe.study.n_folds, folder, several=len(cohorts) > 1) for name, cohort in cohorts.items()}
+    plan = make_plan(recipe, cohorts, {name: made.fold for name, made in folds.items()})
+    if not plan.jobs:
+        reasons = "; ".join(f"{row.model} on {row.cohort}: {row.reason}" for row in plan.not_applicable[:3])
+        raise ValueError(f"no model of this study can be fed ({reasons}); choose models for what the cohorts have.")
+    record = _begin(folder, recipe, cohorts, folds, command, resumed)
+    fit_model, load = training or (fit, Fitted.load)
+    shared = Shared(folder, cohorts, {name: made.fold for name, made in folds.items()}, fit_model, load)
+    _do_jobs(plan, shared, recipe.study.workers, progress)
+    _collect(folder, plan)
+    _conclude(folder, recipe, plan, folds, record)
+    return Study(folder)
+
+
+def read_cohorts(recipe: Recipe) -> dict[str, Cohort]:
+    """The cohorts of a recipe by name.
+
+    Raises:
+        ValueError: two have the same name; and `CohortError`, with every defect of a folder.
+    """
+    cohorts: dict[str, Cohort] = {}
+    for path in recipe.cohort.path:
+        log.info("reading %s", path)
+        gene_sets = {name: str(file) for name, file in recipe.omics.gene_sets.items()}
+        cohort = Cohort.read(path, endpoint=recipe.cohort.endpoint, gene_sets=gene_sets, subtype=recipe.cohort.subtype)
+        if cohort.name in cohorts:
+            raise ValueError(f"two cohorts are called {cohort.name!r}; results are kept by name, so rename one (name in its cohort.toml).")
+        cohorts[cohort.name] = cohort
+    return cohorts
+
+
+def default_folder(name: str) -> Path:
+    """`runs/NAME-DATE` under the working directory."""
+    return Path("runs") / f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def claim(folder: Path, recipe: Recipe, resume: bool) -> bool:
+    """Whether a run folder holds this very study, to be resumed; refuses a folder that holds anything else.
+
+    Raises:
+        RunError: the folder is not empty and shall not be resumed, or holds another study: the keys that differ are named.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    if not resume:
+        raise RunError(f"{folder} is not empty: give another --out, or --resume to go on with the run in it.")
+    if not (folder / "recipe.toml").is_file():
+        raise RunError(f"{folder} holds no run to resume (no recipe.toml): give the folder of the run, or another --out.")
+    before = flat(tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8")))
+    after = flat(recipe_values(recipe))
+    changed = [key for key in sorted({*before, *after} - {*_FREE_TO_CHANGE}) if before.get(key) != after.get(key)]
+    if changed:
+        said = "; ".join(f"{key} was {before.get(key, 'not set')!r} and is {after.get(key, 'not set')!r}" for key in changed[:3])
+        raise RunError(
+            f"the run in {folder} was started with another recipe: {len(changed)} keys differ ({said}). "
+            "Resume with the recipe it was started with, or start a new run with another --out."
+        )
+    return True
+
+
+def _folds(cohort: Cohort, n_folds: int, folder: Path, *, several: bool) -> Folds:
+    """The folds of a cohort: given, or made; made ones of a resumed run are those that it began with."""
+    kept = folder / "splits.csv"
+    if cohort.folds is not None or not kept.is_file():
+        return folds_of(cohort, n_folds)
+    table = pd.read_csv(kept, dtype={"patient_id": str, "cohort": str}, keep_default_na=False)
+    own = table[table["cohort"] == cohort.name] if several else table
+    facts = json.loads((folder / "cohort.json").read_text(encoding="utf-8"))[cohort.name]
+    fold = own.set_index("patient_id")["fold"].reindex(list(cohort.patients)).rename("fold")
+    return Folds(fold, facts["site_preserving"], facts["split_note"])
+
+
+def _begin(
+    folder: Path, recipe: Recipe, cohorts: Mapping[str, Cohort], folds: Mapping[str, Folds], command: str, resumed: bool
+) -> dict[str, Any]:
+    """Writes what is known before the first job, and checks that a resumed run meets the cohorts that it began with."""
+    paths = dict(zip(cohorts, recipe.cohort.path, strict=True))
+    gene_sets = tuple(recipe.omics.gene_sets.values())
+    inputs = {name: provenance.hashes(path, gene_sets) for name, path in paths.items()}
+    record = {
+        "command": command or " ".join(sys.argv),
+        "started": provenance.now(),
+        "finished": None,
+        "resumed": [],
+        "versions": provenance.versions(),
+        "host": runtime.apply_host_settings(threads=1).as_dict(),
+        "seeds": list(recipe.study.seeds),
+        "cohorts": inputs,
+    }
+    if resumed and (folder / "provenance.json").is_file():
+        before = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        _refuse_changed_inputs(folder, before["cohorts"], inputs)
+        record = {**before, "resumed": [*before["resumed"], provenance.now()]}
+    files.write_json(folder / "cohort.json", {name: provenance.cohort_facts(cohort, folds[name]) for name, cohort in cohorts.items()})
+    splits = [made.fold.rename_axis("patient_id").reset_index().assign(cohort=name) for name, made in folds.items()]
+    columns = ["patient_id", "fold", "cohort"] if len(cohorts) > 1 else ["patient_id", "fold"]
+    files.write_csv(folder / "splits.csv", pd.concat(splits, ignore_index=True)[columns])
+    files.write_json(folder / "provenance.json", record)
+    files.write_text(folder / "recipe.toml", to_toml(recipe_values(recipe)))
+    return record
+
+
+def _refuse_changed_inputs(folder: Path, before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> None:
+    changed = [
+        f"{cohort}/{name}"
+        for cohort in {**before, **after}
+        for name in sorted({**before.get(cohort, {}), **after.get(cohort, {})})
+        if before.get(cohort, {}).get(name) != after.get(cohort, {}).get(name)
+    ]
+    if changed:
+        raise RunError(
+            f"{len(changed)} files changed since the run in {folder} was started ({', '.join(changed[:3])}): "
+            "its folds would mix two cohorts. Put the files back, or start a new run with another --out."
+        )
+
+
+def _do_jobs(plan: Plan, shared: Shared, workers: int | None, progress: Callable[[StudyProgress], None] | None) -> None:
+    seconds = {job: float(told["seconds"]) for job in plan.jobs if (told := told_of(shared.run, job)) is not None}
+    left = [job for job in plan.jobs if job not in seconds]
+    if not left:
+        return
+    most = max(bytes_of(job, shared.cohorts[job.cohort]) for job in left)
+    n_workers = workers or default_workers(len(left), most)
+    log.info(
+        "%d jobs to do, %d done before; %d %s, at most about %.1f GB of the %.1f GB that are free",
+        len(left),
+        len(seconds),
+        n_workers,
+        "process" if n_workers == 1 else "processes",
+        n_workers * most / 1e9,
+        runtime.available_memory() / 1e9,
+    )
+    clock = Clock(plan.jobs, seconds, n_workers, progress)
+    with engine(n_workers, shared) as spread:
+        for wave in plan.waves:
+            todo = [job for job in wave if job not in seconds]
+
+            def watch(index: int, share: float, todo: list[Job] = todo) -> None:
+                clock.running(todo[index], share)
+
+            for index, told in spread(run_job, todo, watch):
+                clock.finished(todo[index], told["seconds"])
+
+
+def _collect(folder: Path, plan: Plan) -> None:
+    """The tables of the run from those of its jobs, in the order of the plan, cell by cell as text."""
+    reported = [job.folder for job in plan.jobs if job.reported and (folder / job.folder / "predictions.csv").is_file()]
+    if not reported:
+        raise ValueError("no model of this study could be fitted on any fold: look at done.json under models/ for the reasons.")
+    for name in ("predictions.csv", "survival.csv.gz"):
+        parts = [pd.read_csv(folder / place / name, dtype=str, keep_default_na=False) for place in reported]
+        files.write_csv(folder / name, pd.concat(parts, ignore_index=True))
+
+
+def _conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds], record: Mapping[str, Any]) -> None:
+    """Metrics, comparison, and what the reader has to know beside them."""
+    predictions, survival = read_table(folder / "predictions.csv"), read_table(folder / "survival.csv.gz")
+    study = recipe.study
+    found = assess(predictions, survival, reference=reference_of(recipe), metrics=study.metrics, replicates=study.replicates)
+    files.write_csv(folder / "metrics.csv", found.metrics)
+    files.write_csv(folder / "comparison.csv", found.comparison)
+    reported = [job for job in plan.jobs if job.reported]
+    told = {job.model: told_of(folder, job) or {} for job in reported if job.variant == "base"}
+    oracle = sorted({job.model for job in reported if job.selection == "oracle"})
+    of_splits = [f"{name}: {text}" for name, made in folds.items() for text in made.warnings]
+    stamps = [f"{name}: its epoch was chosen on the fold that is reported (oracle); its numbers are too good" for name in oracle]
+    facts = {
+        "name": study.name,
+        "command": record["command"],
+        "reference": reference_of(recipe),
+        "selection": "oracle" if oracle else study.selection,
+        "not_applicable": [*(vars(row) for row in plan.not_applicable), *_not_fitted(folder, reported)],
+        "unusable": _unusable(found),
+        "warnings": [*stamps, *plan.notes, *of_splits, *found.notes],
+        "seeds": list(study.seeds),
+        "models": {
+            name: {"summary": MODELS[name].summary, "paper": MODELS[name].paper, "parameters": told[name].get("parameters")}
+            for name in told
+        },
+        "canary": study.canary,
+        "simulated": any((path / SIMULATED).is_file() for path in recipe.cohort.path),
+    }
+    files.write_json(folder / "study.json", facts)
+    files.write_json(folder / "provenance.json", {**record, "finished": provenance.now()})
+
+
+def _not_fitted(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Jobs whose training part turned out to lack what the model reads."""
+    reasons = [(job, (told_of(folder, job) or {}).get("not_applicable")) for job in jobs]
+    return [
+        {"model": job.model, "variant": job.variant, "cohort": job.cohort, "reason": f"seed {job.seed}, fold {job.fold}: {reason}"}
+        for job, reason in reasons
+        if reason
+    ]
+
+
+def _unusable(found: Assessment) -> list[dict[str, Any]]:
+    """The metrics that a fold did not give, one row for all the models that did not get it, with the stated reason."""
+    rows = found.metrics[found.metrics["value"].isna()]
+    reasons: dict[str, str] = {}
+    for note in found.notes:
+        place, _, reason = note.partition(": ")
+        reasons.setdefault(place, reason)
+    return [
+        {
+            "model": ", ".join(dict.fromkeys(part["model"])),
+            "cohort": cohort,
+            "seed": int(seed),
+            "fold": int(fold),
+            "metric": metric,
+            "reason": reasons.get(f"{cohort}, {metric}", "it cannot be computed on this fold"),
+        }
+        for (cohort, metric, seed, fold), part in rows.groupby(["cohort", "metric", "seed", "fold"], sort=False)
+    ]
