@@ -56,7 +56,7 @@ def reader(tmp_path_factory) -> Reader:
     return Inputs.learn(cohort, Needs()).reader(cohort)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(patients=st.lists(st.sampled_from(PATIENTS), min_size=1, max_size=8))
 def test_a_bag_of_many_is_the_bags_of_one(reader, patients):
     bag = reader.bag(patients)
@@ -68,7 +68,7 @@ def test_a_bag_of_many_is_the_bags_of_one(reader, patients):
             assert bag[name].present[place] == single[name].present[0]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(patients=st.lists(st.sampled_from(PATIENTS), min_size=1, max_size=6), n_patches=st.integers(1, 8), seed=st.integers(0, 2**32))
 def test_padding_is_behind_and_zero_and_no_longer_than_needed(reader, patients, n_patches, seed):
     tokens = reader.bag(patients, n_patches=n_patches, generator=np.random.default_rng(seed))["histology"]
@@ -80,7 +80,7 @@ def test_padding_is_behind_and_zero_and_no_longer_than_needed(reader, patients, 
     assert torch.isfinite(tokens.values).all()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(n_patches=st.integers(1, 8), seed=st.integers(0, 2**32))
 def test_drawn_patches_are_patches_of_the_patient_in_their_order(reader, n_patches, seed):
     for patient in PATIENTS:
@@ -90,7 +90,7 @@ def test_drawn_patches_are_patches_of_the_patient_in_their_order(reader, n_patch
         assert places == sorted(set(places))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     event=st.lists(st.booleans(), min_size=1, max_size=80),
     batch_size=st.integers(1, 40),
@@ -112,7 +112,7 @@ def test_batches_cover_everyone_once_with_events_and_company(event, batch_size, 
     assert min(n_events) >= min(wanted, event.sum() // len(batches))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(stratum=st.lists(st.integers(0, 4), min_size=1, max_size=60), batch_size=st.integers(2, 20), seed=st.integers(0, 2**32))
 def test_balanced_batches_are_as_many_patients_as_there_are(stratum, batch_size, seed):
     event = np.array(stratum) % 2 == 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from prognos.models import contract as models
 from prognos.tokens import Inputs, InputsConfig, MissingModality
 from prognos.types import InputShape
 
@@ -236,3 +237,7 @@ def test_bags_that_cannot_be_are_refused(cohort, needs):
 def test_a_config_that_cannot_be_is_refused(wrong):
     with pytest.raises(ValidationError):
         InputsConfig(**wrong)
+
+
+def test_the_needs_of_the_models_are_needs(cohort):
+    assert Inputs.learn(cohort, models.Needs(("clinical", "blood"))).modalities == ("clinical", "blood")

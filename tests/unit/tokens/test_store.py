@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from prognos.files import OutputError
 from prognos.tokens import PatchStore
 from prognos.tokens import packs as packing
+from prognos.tokens import store as stores
 
 P1 = ("A", "C")
 
@@ -107,6 +109,17 @@ def test_a_damaged_pack_is_not_read_and_made_again(slides, tmp_path, part):
     damaged.write_bytes(damaged.read_bytes()[:-9])
     store = PatchStore.open(slides.cohort(), tmp_path / "store", in_memory_below=0)
     assert np.array_equal(store.rows("P1"), joined(slides.values).astype(np.float16))
+
+
+def test_of_many_that_open_a_store_at_once_one_packs(slides, tmp_path, monkeypatch):
+    written = []
+    write = stores.write_pack
+    monkeypatch.setattr(stores, "write_pack", lambda *arguments: written.append(1) or write(*arguments))
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(lambda _: PatchStore.open(slides.cohort(), tmp_path / "store", in_memory_below=0), range(4)))
+    assert len(written) == 1
+    for store in opened:
+        assert np.array_equal(store.rows("P1"), joined(slides.values).astype(np.float16))
 
 
 def test_a_pack_that_was_not_finished_leaves_nothing(slides, tmp_path, monkeypatch):
