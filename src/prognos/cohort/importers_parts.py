@@ -152,7 +152,7 @@ def slide_rows(frame: pd.DataFrame, patient_column: str, slide_column: str, said
     stripped = frame[slide_column].str.strip().str.replace(r"\.(svs|tiff?|ndpi|mrxs)$", "", regex=True, case=False)
     shortened = int((stripped != frame[slide_column]).sum())
     if shortened:
-        said.append(f"{slide_column} -> slide_id: the ending of the slide file taken off {shortened} ids")
+        said.append(f"{slide_column}: the ending of the slide file taken off {shortened} ids")
     slides = pd.DataFrame({"slide_id": stripped, "patient_id": frame[patient_column].str.strip()})
     if "mpp" in frame:
         slides["mpp"] = numbers(frame["mpp"], "mpp")

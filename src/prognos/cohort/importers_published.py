@@ -1,5 +1,6 @@
 """Tables as published with MCAT and PORPOISE, SurvPath, MMP and the TCGA clinical data resource."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -44,25 +45,35 @@ def from_mcat(source: Path, project: str | None) -> Parts:
 
 
 def from_survpath(source: Path, project: str | None) -> Parts:
-    """SurvPath: a metadata table (months, 1 for censored), `rna_clean.csv`, clinical table and `splits_0.csv` ... of one cohort."""
+    """SurvPath: a metadata table (months, 1 for censored), `rna_clean.csv`, clinical table and `splits_0.csv` ... of one cohort.
+
+    The folder may be the whole repository; `project` then says which cohort. Of several `rna_clean.csv` the one with most genes is taken.
+    """
     if not source.is_dir():
         raise ImportSourceError(f"{source} is not a folder: give the folder that holds metadata, rna_clean.csv and splits of one cohort.")
-    tables = {path: _header(path) for path in sorted(source.rglob("*.csv")) if not path.name.startswith("splits_")}
+    everything = [path for path in sorted(source.rglob("*.csv")) if _is_of(path.relative_to(source), project)]
+    tables = {path: _header(path) for path in everything if not path.name.startswith("splits_")}
     path = _one([path for path, names in tables.items() if "survival_months" in names], "a table with survival_months", source)
     frame = read_source(path)
     parts = _from_months(frame, path.name)
     parts.said.insert(0, f"{path.name}: {len(frame)} rows (slides), {frame['case_id'].nunique()} patients")
-    expression = [path for path in tables if path.name == "rna_clean.csv"]
+    expression = sorted((path for path in tables if path.name == "rna_clean.csv"), key=lambda path: -len(tables[path]))
     if expression:
-        chosen = _one(expression, "rna_clean.csv", source)
-        parts.tables["rna"] = _expression(chosen, set(frame["case_id"]), parts.said)
+        if len(expression) > 1:
+            parts.said.append(f"of {len(expression)} rna_clean.csv the widest is taken: {expression[0].relative_to(source)}")
+        parts.tables["rna"] = _expression(expression[0], set(frame["case_id"]), parts.said)
     clinical = [path for path in tables if path.name.endswith("_clinical.csv")]
     if clinical:
         _join_clinical(parts, _one(clinical, "a table *_clinical.csv", source))
-    folders = sorted({path.parent for path in source.rglob("splits_*.csv")})
+    folders = sorted({path.parent for path in everything if path.name.startswith("splits_")})
     if folders:
         parts.folds = read_splits(_one(folders, "a folder with splits_0.csv", source))
     return parts
+
+
+def _is_of(path: Path, project: str | None) -> bool:
+    """Whether a file is of this cohort, by the words of its path."""
+    return project is None or project.lower() in re.split(r"[/\\_.]", path.as_posix().lower())
 
 
 def from_mmp(source: Path, project: str | None) -> Parts:
@@ -83,7 +94,8 @@ def from_mmp(source: Path, project: str | None) -> Parts:
         column(table, "slide_id", source.name)
     frame = pd.concat(read, ignore_index=True).fillna("").drop_duplicates(["case_id", "slide_id"])
     said = [f"{len(folders)} splits {names[0].rstrip('_')}: {len(frame)} slides, {frame['case_id'].nunique()} patients"]
-    endpoints, skipped = [], []
+    endpoints: list[str] = []
+    skipped: list[str] = []
     for name in [str(name).removesuffix("_survival_days") for name in frame if str(name).endswith("_survival_days")]:
         codes = set(without_empty_words(frame.get(f"{name}_censorship", pd.Series(dtype=str))).astype(str)) - {""}
         usable = bool(codes) and codes <= {"0", "1", "0.0", "1.0"}
@@ -184,6 +196,10 @@ def _expression(path: Path, patients: set[str], said: list[str]) -> pd.DataFrame
         frame = frame.T
         said.append(f"{path.name}: genes x patients turned round")
     said.append(f"{path.name} -> rna.csv.gz: {frame.shape[1]} genes")
+    known = frame.index.isin(patients)
+    if not known.all():
+        said.append(f"{path.name}: {int((~known).sum())} rows of no patient of the metadata table left out")
+        frame = frame[known]
     return number_table(frame, frame.index.to_series(), path.name)
 
 

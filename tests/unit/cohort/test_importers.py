@@ -141,7 +141,7 @@ def survpath_folder(folder, transposed=False):
         }
     )
     frame.to_csv(folder / "metadata" / "tcga_stad.csv")
-    expression = pd.DataFrame(np.ones((6, 2)), index=list(PATIENTS), columns=["TP53", "MYC"])
+    expression = pd.DataFrame(np.ones((7, 2)), index=[*PATIENTS, "TCGA-ZZ-ZZZZ"], columns=["TP53", "MYC"])
     (expression.T if transposed else expression).to_csv(folder / "rna_clean.csv")
     clinical = pd.DataFrame({"case_id": PATIENTS, "stage": ["II", "N/A", "IV", "I", "0", "III"], "grade": "G2", "subtype": "MSTAD"})
     clinical.to_csv(folder / "tcga_stad_clinical.csv")
@@ -161,10 +161,30 @@ def test_survpath_folders_have_two_endpoints_and_expression(tmp_path, transposed
     assert "censorship_dss -> dss_event: inverted, 1 meant censored" in report.lines
     assert ("rna_clean.csv: genes x patients turned round" in report.lines) == transposed
     assert "tcga_stad_clinical.csv -> stage, grade" in report.lines
+    assert "rna_clean.csv: 1 rows of no patient of the metadata table left out" in report.lines
+    assert "slide_id: the ending of the slide file taken off 6 ids" in report.lines
     rna = pd.read_csv(tmp_path / "out" / "rna.csv.gz", index_col=0)
     assert rna.index.name == "patient_id"
     assert rna.shape == (6, 2)
     assert len(pd.read_csv(tmp_path / "out" / "splits.csv")) == 6
+
+
+def test_a_whole_repository_is_read_when_the_cohort_is_named(tmp_path):
+    source = tmp_path / "repository"
+    survpath_folder(source / "stad")
+    other = survpath_folder(source / "blca")
+    (other / "metadata" / "tcga_stad.csv").rename(other / "metadata" / "tcga_blca.csv")
+    (other / "tcga_stad_clinical.csv").rename(other / "tcga_blca_clinical.csv")
+    narrow = source / "stad" / "narrow" / "rna_clean.csv"
+    narrow.parent.mkdir()
+    pd.DataFrame({"TP53": 1.0}, index=list(PATIENTS)).to_csv(narrow)
+    with pytest.raises(
+        ImportSourceError, match=r"a table with survival_months, exactly one \(found: blca.*, stad.*\): give the folder of one"
+    ):
+        import_table("survpath", source, tmp_path / "out")
+    report = import_table("survpath", source, tmp_path / "out", project="STAD")
+    assert "of 2 rna_clean.csv the widest is taken: stad/rna_clean.csv" in report.lines
+    assert "rna: 6 patients x 2 columns" in report.lines
 
 
 def mmp_folder(folder, name="TCGA_BLCA"):
