@@ -22,8 +22,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from prognos.nn.transport_gradient import PlanGradient
-from prognos.nn.transport_iterations import Marginals, fixed_point
-from prognos.nn.transport_problem import Problem, checked_problem, checked_start, kernel_of, parts
+from prognos.nn.transport_iterations import fixed_point
+from prognos.nn.transport_kernels import Kernel, LogKernel, Range, ScaledKernel
+from prognos.nn.transport_marginals import Marginals
+from prognos.nn.transport_problem import Arithmetic, Problem, checked_problem, checked_start, parts
 
 MASS_ERROR = 1e-5  # relative; above it a plan has not converged, whatever its residual
 
@@ -108,7 +110,8 @@ def soft_sink_plan(
         hard.marginals.n_tokens, torch.ones_like(rho), torch.cat([prior, sink_prior[:, None]], 1).log(), hard.marginals.softness
     )
     extended = torch.cat([hard.cost, hard.cost.new_zeros(batch, tokens, 1)], dim=2)
-    problem = Problem(extended, hard.real, epsilon, marginals, hard.least.clamp(max=0), hard.largest.clamp(min=0))
+    limits = Range(hard.limits.low.clamp(max=0), hard.limits.high.clamp(min=0))
+    problem = Problem(extended, hard.real, epsilon, marginals, limits)
     soft = solved(problem, checked_start(None, problem), max_iterations, tolerance)
     plan = Plan(soft.plan[:, :, :-1], soft.plan[:, :, -1], soft.iterations, soft.converged, soft.log_column[:, :-1])
     if bool(inside.all()):
@@ -196,22 +199,35 @@ def solved(problem: Problem, start: Float[Tensor, "batch prototypes"], max_itera
     log_column = start.clone()
     iterations = torch.zeros(batch, dtype=torch.long, device=cost.device)
     converged = torch.ones(batch, dtype=torch.bool, device=cost.device)
-    memory: dict[torch.dtype, Tensor] = {}
     for part, arithmetic in parts(problem):
         marginals = problem.marginals.of(part)
-        real = None if problem.real is None else problem.real[part]
         token = (1 / marginals.n_tokens)[:, None]
-        token = token if real is None else token * real
+        token = token if problem.real is None else token * problem.real[part]
         if arithmetic == "nothing":
             plan[part] = 0
             sink[part] = token.to(dtype)
             continue
-        kernel = kernel_of(cost[part], real, problem.epsilon, arithmetic, memory)
-        end = fixed_point(kernel, marginals, start[part], max_iterations, tolerance)
-        kernel.write_plan(plan[part], end.rows, end.shares.share * token.to(kernel.dtype), end.log_column)
-        sink[part] = (torch.sigmoid(-end.shares.log_odds) * token.to(kernel.dtype)).to(dtype)
+        kernel = kernel_of(problem, part, arithmetic, plan)
+        end = fixed_point(kernel, marginals, problem.limits.of(part), start[part], max_iterations, tolerance)
+        token = token.to(kernel.dtype)
+        found = kernel.plan(end.share * token, end.log_column)
+        if found.data_ptr() != plan[part].data_ptr():
+            plan[part] = found
+        sink[part] = torch.sigmoid(-end.log_odds) * token
         log_column[part] = end.log_column
         iterations[part] = end.iterations
         mass_error = (plan[part].sum(dim=(1, 2)).double() - marginals.mass).abs()
         converged[part] = end.converged & (mass_error <= MASS_ERROR * marginals.mass)
     return Plan(plan, sink, iterations, converged, log_column)
+
+
+def kernel_of(problem: Problem, part: slice, arithmetic: Arithmetic, plan: Float[Tensor, "batch tokens prototypes"]) -> Kernel:
+    """The kernel of some problems, in the memory of their plan where the types allow it."""
+    cost = problem.cost[part]
+    real = None if problem.real is None else problem.real[part]
+    if arithmetic == "logarithms":
+        return LogKernel(cost, real, problem.epsilon)
+    dtype = torch.float64 if arithmetic == "float64" else torch.float32
+    memory = plan[part] if plan.dtype == dtype else torch.empty_like(cost, dtype=dtype)
+    peak = problem.limits.high[part] if arithmetic == "float32" else None
+    return ScaledKernel(cost, real, problem.epsilon, peak, memory)

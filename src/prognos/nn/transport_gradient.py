@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from prognos.nn.transport_iterations import Marginals
+from prognos.nn.transport_marginals import Marginals, jacobian
 
 
 class PlanGradient(torch.autograd.Function):
@@ -56,18 +56,3 @@ class PlanGradient(torch.autograd.Function):
         adjoint = torch.linalg.solve(jacobian(plan, sink, ctx.marginals), pull.double()).to(plan.dtype)
         prototypes, _ = centred(plan_gradient - adjoint[:, None, 1:], sink_gradient - adjoint[:, :1])
         return (prototypes / -ctx.epsilon).to(ctx.cost_dtype), None, None, None, None
-
-
-def jacobian(
-    plan: Float[Tensor, "batch tokens prototypes"], sink: Float[Tensor, "batch tokens"], marginals: Marginals
-) -> Float[Tensor, "batch columns columns"]:
-    """H of the sums of the sink and the prototypes by log v; what leaves it singular and the plan unmoved is filled."""
-    whole = torch.cat([sink[:, :, None], plan], dim=2).double()
-    sums = whole.sum(dim=1)
-    diagonal = (1 + marginals.softness) * sums
-    diagonal[:, 0] = sums[:, 0]
-    result = torch.diag_embed(torch.where(sums > 0, diagonal, 1.0))
-    result = result - marginals.n_tokens[:, None, None] * (whole.transpose(1, 2) @ whole)
-    if marginals.softness == 0:  # log v is known up to a number: fix its mean over the columns in use
-        result = result + sums[:, :, None] * sums[:, None, :]
-    return result

@@ -9,14 +9,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from prognos.nn.transport_iterations import Marginals
-from prognos.nn.transport_kernels import Kernel, LogKernel, ScaledKernel
+from prognos.nn.transport_kernels import Range, ScaledKernel
+from prognos.nn.transport_marginals import Marginals
 
-ENTRIES_AT_ONCE = {"cpu": 1_100_000}  # entries of the cost solved together: as many as a cache holds
+ENTRIES_AT_ONCE = {"cpu": 8_000_000}  # entries of the cost solved together: as many as a large cache holds
 ENTRIES_AT_ONCE_ELSEWHERE = 64_000_000
 SHOWN = 3  # patients that a message names
 
-Arithmetic = Literal["nothing", "float32", "float64", "logarithms"]
+Arithmetic = Literal["logarithms", "float64", "float32 by row", "float32", "nothing"]
+ARITHMETICS: tuple[Arithmetic, ...] = ("logarithms", "float64", "float32 by row", "float32", "nothing")
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,14 @@ class Problem:
         real: True for real tokens; None when all are.
         epsilon: entropic regularisation.
         marginals: what rows and columns shall sum to.
-        least: smallest cost of each problem, padding included.
-        largest: largest cost of each problem, padding included.
+        limits: least and largest -C / epsilon of each problem, padding included.
     """
 
     cost: Float[Tensor, "batch tokens prototypes"]
     real: Bool[Tensor, "batch tokens"] | None
     epsilon: float
     marginals: Marginals
-    least: Float[Tensor, " batch"]
-    largest: Float[Tensor, " batch"]
+    limits: Range
 
     @property
     def dtype(self) -> torch.dtype:
@@ -64,12 +63,13 @@ def checked_problem(
     real, n_tokens = checked_mask(cost, mask)
     if real is not None:
         cost = cost.masked_fill(~real[:, :, None], 0.0)
-    least, largest = cost.amin(dim=(1, 2)), cost.amax(dim=(1, 2))  # both keep NaN
+    extremes = [(one.amin(), one.amax()) for one in cost]  # both keep NaN; one by one, from the cache
+    least, largest = (torch.stack(values).double() for values in zip(*extremes, strict=True))
     refuse(~(least.isfinite() & largest.isfinite()), "a cost that is not finite (NaN or infinite)", "look at their tokens")
     rho = checked_mass(cost, mass)
     prior = torch.where(rho > 0, rho, 1.0).log() - math.log(cost.shape[2])
     marginals = Marginals(n_tokens, rho, prior[:, None].expand(-1, cost.shape[2]), epsilon / kl_weight)
-    return Problem(cost, real, epsilon, marginals, least.double(), largest.double())
+    return Problem(cost, real, epsilon, marginals, Range(largest / -epsilon, least / -epsilon))
 
 
 def checked_mask(
@@ -121,45 +121,27 @@ def refuse(wrong: Bool[Tensor, " batch"], what: str, remedy: str) -> None:
 
 def arithmetic_of(problem: Problem) -> list[Arithmetic]:
     """For each problem the cheapest arithmetic in which no sum over- or underflows and no digit that counts is lost."""
-    mass = problem.marginals.mass
-    spread = (problem.largest - problem.least) / problem.epsilon
-    size = torch.maximum(problem.largest.abs(), problem.least.abs()) / problem.epsilon
-    wide = spread > ScaledKernel.widest_row(torch.float32)
-    if bool(wide.any()):
-        rows = (problem.cost[wide].amax(dim=2) - problem.cost[wide].amin(dim=2)).amax(dim=1)
-        spread = spread.masked_scatter(wide, rows.double() / problem.epsilon)
-    single = (spread <= ScaledKernel.widest_row(torch.float32)) & (size <= 500) & (mass >= 1e-3)
+    mass, limits = problem.marginals.mass, problem.limits
+    spread = limits.high - limits.low
+    size = torch.maximum(limits.high.abs(), limits.low.abs())
+    by_row = spread > ScaledKernel.widest(torch.float32)
+    if bool(by_row.any()):
+        rows = (problem.cost[by_row].amax(dim=2) - problem.cost[by_row].amin(dim=2)).amax(dim=1)
+        spread = spread.masked_scatter(by_row, rows.double() / problem.epsilon)
+    single = (spread <= ScaledKernel.widest(torch.float32)) & (size <= 500) & (mass >= 1e-3)
     single &= ((mass <= 1 - 1e-5) | (mass == 1)) & (problem.dtype == torch.float32)
-    double = (spread <= ScaledKernel.widest_row(torch.float64)) & (size <= 1e6) & (mass >= 1e-30)
-    names: dict[int, Arithmetic] = {0: "logarithms", 1: "float64", 2: "float32", 3: "nothing"}
-    kinds = torch.where(mass == 0, 3, torch.where(single, 2, double.long()))
-    return [names[kind] for kind in kinds.tolist()]
+    double = (spread <= ScaledKernel.widest(torch.float64)) & (size <= 1e6) & (mass >= 1e-30)
+    kinds = torch.where(single, 3 - by_row.long(), double.long())
+    return [ARITHMETICS[kind] for kind in torch.where(mass == 0, 4, kinds).tolist()]
 
 
 def parts(problem: Problem) -> Iterator[tuple[slice, Arithmetic]]:
     """Runs of neighbouring problems that share their arithmetic and are solved together."""
     kinds = arithmetic_of(problem)
-    size = problem.cost[0].numel()
     entries = ENTRIES_AT_ONCE.get(problem.cost.device.type, ENTRIES_AT_ONCE_ELSEWHERE)
-    at_once = max(1, entries // size)
+    at_once = max(1, entries // problem.cost[0].numel())
     first = 0
     for i in range(1, len(kinds) + 1):
         if i == len(kinds) or kinds[i] != kinds[first] or i - first == at_once:
             yield slice(first, i), kinds[first]
             first = i
-
-
-def kernel_of(
-    cost: Float[Tensor, "batch tokens prototypes"],
-    real: Bool[Tensor, "batch tokens"] | None,
-    epsilon: float,
-    arithmetic: Arithmetic,
-    memory: dict[torch.dtype, Tensor],
-) -> Kernel:
-    """The kernel for an arithmetic; `memory` is kept from part to part, since fresh memory is slow to touch."""
-    if arithmetic == "logarithms":
-        return LogKernel(cost, real, epsilon)
-    dtype = torch.float64 if arithmetic == "float64" else torch.float32
-    if dtype not in memory or memory[dtype].numel() < cost.numel():
-        memory[dtype] = torch.empty(cost.numel(), dtype=dtype, device=cost.device)
-    return ScaledKernel(cost.to(dtype), real, epsilon, memory[dtype])
