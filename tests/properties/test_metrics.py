@@ -93,8 +93,8 @@ def test_a_constant_risk_has_a_concordance_of_one_half(data):
 @unhurried
 @given(st.data())
 def test_counting_below_is_counting(data):
-    n_places = data.draw(st.integers(1, 70))
-    rank = np.array(data.draw(st.lists(st.integers(0, n_places - 1), min_size=n_places, max_size=n_places)))
+    n_places = data.draw(st.sampled_from([1, 2, 7, 8, 9, 63, 64, 65, 130]))
+    rank = np.array(data.draw(st.permutations(range(n_places))))
     start = np.array(data.draw(st.lists(st.integers(0, n_places), min_size=3, max_size=3)))
     bound = np.array(data.draw(st.lists(st.integers(0, n_places), min_size=3, max_size=3)))
     expected = [int((rank[s:] < b).sum()) for s, b in zip(start, bound, strict=True)]
