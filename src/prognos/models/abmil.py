@@ -11,12 +11,11 @@ Departures: patients are pooled one by one, so no padded patch gets attention; C
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from prognos.models.contract import Beside, Model, ModelConfig, Needs
-from prognos.nn.attention import GatedAttention
+from prognos.nn.attention import GatedAttention, attention_pool
 from prognos.nn.patches import PatchEncoder
 from prognos.risk import survival_head
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival
@@ -47,17 +46,12 @@ class ABMIL(Model):
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from the patches alone."""
-        pooled, attention = zip(*[self._pool(bag["histology"].rows(i)) for i in range(len(bag))], strict=True)
-        embedding = self.pooled(torch.stack(pooled))
+        histology = bag["histology"]
+        pairs = [attention_pool(histology.rows(i), self.encoder, self.attention) for i in range(len(bag))]
+        embedding = self.pooled(torch.stack([z for z, _ in pairs]))
         prediction = self.head(embedding)
-        evidence = {"attention": [a.detach() for a in attention], "embedding": embedding}
+        evidence = {"attention": [a for _, a in pairs], "embedding": embedding.detach()}
         return Prediction(prediction.risk, prediction.hazard_logits, evidence)
-
-    def _pool(self, rows: Float[Tensor, "patches d_patch"]) -> tuple[Float[Tensor, " d_model"], Float[Tensor, " patches"]]:
-        """z and a of one patient; zeros when there is no patch."""
-        tokens = self.encoder(rows)
-        attention = torch.softmax(self.attention(tokens), dim=0)
-        return attention @ tokens, attention
 
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """The survival loss."""

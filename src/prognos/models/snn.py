@@ -43,7 +43,7 @@ class SNN(Model):
         """The risk from the genes alone."""
         embedding = self.layers(bag["omics"].values[:, 0])
         prediction = self.head(embedding)
-        return Prediction(prediction.risk, prediction.hazard_logits, {"embedding": embedding})
+        return Prediction(prediction.risk, prediction.hazard_logits, {"embedding": embedding.detach()})
 
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """The survival loss."""

@@ -1,10 +1,15 @@
 """Attention blocks that several papers share."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from prognos.nn.dropout import Dropout
+from prognos.nn.patches import CHUNK
 
 
 class GatedAttention(nn.Module):
@@ -18,13 +23,45 @@ class GatedAttention(nn.Module):
 
     def __init__(self, d_model: int, d_hidden: int, dropout: float = 0.25):
         super().__init__()
-        self.content = nn.Sequential(nn.Linear(d_model, d_hidden), nn.Tanh(), nn.Dropout(dropout))
-        self.gate = nn.Sequential(nn.Linear(d_model, d_hidden), nn.Sigmoid(), nn.Dropout(dropout))
+        self.content = nn.Sequential(nn.Linear(d_model, d_hidden), nn.Tanh(), Dropout(dropout))
+        self.gate = nn.Sequential(nn.Linear(d_model, d_hidden), nn.Sigmoid(), Dropout(dropout))
         self.score = nn.Linear(d_hidden, 1)
 
     def forward(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch tokens"]:
         """One score a token, before the softmax over tokens."""
         return self.score(self.content(tokens) * self.gate(tokens)).squeeze(-1)
+
+
+def attention_pool(
+    rows: Float[Tensor, "patches d_patch"],
+    encode: Callable[[Tensor], Tensor],
+    score: Callable[[Tensor], Tensor],
+) -> tuple[Float[Tensor, " d_model"], Float[Tensor, " patches"]]:
+    """z = sum_i a_i h_i with a = softmax of the scores of h_i = encode(row i), and a; memory does not grow with the patient.
+
+    A large patient is read in chunks whose maxima, sums and weighted sums are merged exactly; in training each chunk is
+    computed again in the backward pass. A patient without a patch gives zeros.
+    """
+    if not len(rows):
+        empty = encode(rows.new_zeros(1, rows.shape[1]))[0] * 0.0
+        return empty, empty.new_zeros(0)
+
+    def summary(chunk: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        tokens = encode(chunk)
+        scores = score(tokens).float()
+        top = scores.detach().max()
+        weights = torch.exp(scores - top)
+        return top, weights.sum(), weights.to(tokens.dtype) @ tokens, scores.detach()
+
+    chunks = rows.split(CHUNK)
+    again = torch.is_grad_enabled() and len(chunks) > 1
+    parts = [checkpoint(summary, chunk, use_reentrant=False) if again else summary(chunk) for chunk in chunks]
+    top = torch.stack([part[0] for part in parts])
+    share = torch.exp(top - top.max())
+    total = (share * torch.stack([part[1] for part in parts])).sum()
+    pooled = (share[:, None] * torch.stack([part[2] for part in parts])).sum(dim=0) / total
+    scores = torch.cat([part[3] for part in parts])
+    return pooled, torch.exp(scores - top.max()) / total.detach()
 
 
 class SelfAttention(nn.Module):
@@ -72,7 +109,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, d_model: int, d_hidden: int, dropout: float):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(d_model, d_hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(d_hidden, d_model))
+        self.layers = nn.Sequential(nn.Linear(d_model, d_hidden), nn.GELU(), Dropout(dropout), nn.Linear(d_hidden, d_model))
 
     def forward(self, tokens: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Each token on its own."""

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from prognos.nn.dropout import Dropout
+
 CHUNK = 8192
 """Rows that are projected at a time when no gradient is wanted, so that memory does not grow with the bag."""
 
@@ -22,7 +24,7 @@ class PatchEncoder(nn.Module):
         super().__init__()
         self.linear = nn.Linear(d_patch, d_model)
         self.activation = activation
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, rows: Float[Tensor, "patches d_patch"]) -> Float[Tensor, "patches d_model"]:
         """Tokens of one patient's patches; half-precision features are cast here, in chunks where no gradient is wanted."""
