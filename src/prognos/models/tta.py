@@ -267,7 +267,7 @@ class TTA(Model):
 
     def _predict(self, bag: Bag, together: Alignment) -> tuple[Prediction, dict[str, Tensor], dict[str, Bool[Tensor, " batch"]]]:
         """Refiner, co-attention, pooling and head on the prototype tokens."""
-        config, k = self.config, self.config.n_prototypes
+        k = self.config.n_prototypes
         present = {m: bag[m].present for m in MODALITIES}
         before = {m: self._to_shared(h, m) for m, h in together.prototype_tokens.items()}
         refined = {m: self._refine(h, m) for m, h in before.items()}
