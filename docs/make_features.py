@@ -179,9 +179,6 @@ def gaps_of_feature(root: Path, feature: Feature) -> Iterator[str]:
     for test, names in imported.items():
         if not any(imports_location(root, names, location) for location in present):
             yield f"{feature.id}: {test} imports none of {', '.join(present)}"
-    for location in present:
-        if feature.tests and not any(imports_location(root, names, location) for names in imported.values()):
-            yield f"{feature.id}: no test of it imports {location}"
 
 
 def gaps_of_paper(root: Path, paper: Paper) -> list[str]:
