@@ -62,6 +62,7 @@ def page(run: RunFolder) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["sentence"] = _sentence
     facts = run.cohorts
     return environment.get_template("report.html.j2").render(
         run=run,
@@ -81,6 +82,13 @@ def page(run: RunFolder) -> str:
         model_table=tables.model_table(real),
         provenance=tables.provenance_table(run.provenance, "Provenance"),
     )
+
+
+def _sentence(text: str) -> str:
+    """A note as others wrote it, with a capital and a full stop, unless it begins with a name such as a model's."""
+    ended = text if text.endswith((".", "!", "?", ":")) else f"{text}."
+    first = ended.split(" ", 1)[0]
+    return ended[:1].upper() + ended[1:] if first.isalpha() else ended
 
 
 def _without_canary(table: pd.DataFrame) -> pd.DataFrame:

@@ -96,28 +96,28 @@ def reference_rows(run: RunFolder, cohort: str, missing: str, metric: str) -> pd
 
 
 def findings(run: RunFolder, cohort: str) -> list[str]:
-    """What came out for a cohort, in plain sentences."""
+    """What came out for a cohort, in plain paragraphs: one for each missing pattern, one for what to hold it against."""
     missing_patterns = patterns_of(run, cohort)
-    sentences = [_what_was_done(run, cohort)]
+    done = _what_was_done(run, cohort)
     if not missing_patterns:
-        return [*sentences, "comparison.csv has no row for this cohort, so there is nothing to compare."]
-    for missing in missing_patterns:
-        sentences += _separation(run, cohort, missing)
-    sentences += _against_chance(run, cohort, missing_patterns[0])
+        return [f"{done} comparison.csv has no row for this cohort, so there is nothing to compare."]
+    paragraphs = [" ".join(_separation(run, cohort, missing)) for missing in missing_patterns]
+    paragraphs[0] = f"{done} {paragraphs[0]}"
+    sentences = _against_chance(run, cohort, missing_patterns[0])
     difference = run.cohorts[cohort].detectable_difference
     if difference is not None:
         sentences.append(
             f"The smallest difference in concordance that this cohort can resolve is about {number(difference)}; a smaller one would go "
             "unseen here, so 'within noise' does not mean 'equal'."
         )
-    return sentences
+    return [*paragraphs, " ".join(sentences)] if sentences else paragraphs
 
 
 def _what_was_done(run: RunFolder, cohort: str) -> str:
     rows = run.predictions[run.predictions.cohort == cohort]
     rows = rows[~rows.variant.str.endswith(CANARY)]
     patients = rows.drop_duplicates("patient_id")
-    models = _counted(rows.label.nunique(), "model")
+    models = _counted(rows.label.nunique(), "model") + (" (variants counted)" if rows.label.nunique() > rows.model.nunique() else "")
     who = f"{_counted(len(patients), 'patient')} of {cohort} with {_counted(int(patients.event.sum()), 'event')}"
     return f"{models} on {who}, each tested on {_counted(rows.fold.nunique(), 'fold')} with {_counted(rows.seed.nunique(), 'seed')}."
 

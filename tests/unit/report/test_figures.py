@@ -152,4 +152,5 @@ def test_a_loss_over_many_powers_of_ten_is_drawn_on_a_logarithmic_scale(finished
 
 def test_long_names_take_two_lines_and_days_become_years():
     assert wrapped("late-fusion@without-apart") == "late-fusion\n@without-apart"
+    assert wrapped("tta@neither-apart-nor-together") == "tta\n@neither-apart-\nnor-together"
     assert (years(365.0), years(1095.0)) == ("1 year", "3 years")

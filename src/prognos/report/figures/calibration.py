@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from prognos.metrics.kaplan_meier import kaplan_meier
-from prognos.report.figures.style import COLOURS, FAINT, MARKERS, WIDTH, styled, years
+from prognos.report.figures.style import COLOURS, FAINT, MARKERS, sheet, styled, years
 from prognos.report.risk_groups import panel_name
 from prognos.report.run_folder import CALIBRATION_HORIZONS, RunFolder, missing_in_words
 
@@ -57,7 +57,7 @@ def _observed(time: np.ndarray, event: np.ndarray, horizon: float) -> tuple[floa
 @styled
 def draw(groups: pd.DataFrame) -> Figure:
     """One panel: predicted against observed survival, a colour and marker a horizon, the diagonal where they agree."""
-    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    figure = sheet(4.2, groups.panel.iloc[0])
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.1, linestyle=(0, (4, 3)))
     for colour, marker, horizon in zip(COLOURS.values(), MARKERS, CALIBRATION_HORIZONS, strict=False):
@@ -73,6 +73,5 @@ def draw(groups: pd.DataFrame) -> Figure:
     axes.set_aspect("equal")
     axes.set_xlabel("predicted share without event")
     axes.set_ylabel("observed share (Kaplan-Meier)")
-    axes.set_title(groups.panel.iloc[0])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1.2, handlelength=1.5)
     return figure

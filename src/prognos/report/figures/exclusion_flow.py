@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from prognos.report.figures.style import COLOURS, FAINT, INK, PAPER, canvas, styled
+from prognos.report.figures.style import COLOURS, FAINT, INK, PAPER, sheet, styled
 from prognos.report.run_folder import RunFolder
 
 CHARACTERS = 29
@@ -34,7 +34,8 @@ def draw(boxes: pd.DataFrame) -> Figure:
     texts = [_lines(row.kind, row.text, row.count) for row in boxes.itertuples()]
     heights = [0.26 + 0.17 * text.count("\n") for text in texts]
     total = sum(heights) + 0.24 * (len(texts) - 1) + 0.5
-    figure, axes = canvas(total)
+    figure = sheet(total, boxes.panel.iloc[0])
+    axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set_xlim(0, 3.9)
     axes.set_ylim(total - 0.42, -0.08)
@@ -47,7 +48,6 @@ def draw(boxes: pd.DataFrame) -> Figure:
     for row, middle in zip(boxes.itertuples(), middles, strict=True):
         if row.kind == "out":
             _arrow(axes, (0.5, middle), (0.95, middle))
-    axes.set_title(boxes.panel.iloc[0])
     return figure
 
 

@@ -3,7 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prognos.report.figures.style import COLOURS, FAINT, INK, MARKERS, canvas, styled, wrapped
+from prognos.report.figures.style import COLOURS, FAINT, INK, MARKERS, sheet, styled, wrapped
+from prognos.report.risk_groups import panel_name
 from prognos.report.run_folder import RunFolder, missing_in_words
 
 
@@ -13,14 +14,15 @@ def data(run: RunFolder, cohort: str) -> pd.DataFrame:
     keys = ["missing", "label", "fold"]
     spread = rows.groupby(keys, sort=False).value.agg(value="mean", lowest="min", highest="max", seeds="count").reset_index()
     spread = spread.astype({"fold": int})
-    return spread.assign(panel=[missing_in_words(missing) or "Every fold" for missing in spread.missing]).drop(columns="missing")
+    return spread.assign(panel=[panel_name("Every fold", missing_in_words(missing)) for missing in spread.missing]).drop(columns="missing")
 
 
 @styled
 def draw(scores: pd.DataFrame) -> Figure:
     """One panel: a mark for each fold, a line over its seeds, a bar at the mean of the folds."""
     labels, folds = list(dict.fromkeys(scores.label)), sorted(scores.fold.unique())
-    figure, axes = canvas(1.25 + 0.42 * len(labels))
+    figure = sheet(1.25 + 0.42 * len(labels), scores.panel.iloc[0])
+    axes = figure.add_subplot()
     axes.axvline(0.5, color=FAINT, linewidth=1.1, linestyle=(0, (4, 3)))
     colours = list(COLOURS.values())
     for place, name in enumerate(labels):
@@ -39,8 +41,7 @@ def draw(scores: pd.DataFrame) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("concordance on the test part of the fold")
-    axes.set_title(scores.panel.iloc[0])
+    axes.set_xlabel("concordance (0.5: random)")
     columns = min(len(folds), 6)
     figure.legend(
         *axes.get_legend_handles_labels(), title="fold", loc="outside lower center", ncols=columns, columnspacing=0.9, handletextpad=0.1

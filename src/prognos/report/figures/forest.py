@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prognos.report.figures.style import COLOURS, FAINT, INK, canvas, styled, wrapped
+from prognos.report.figures.style import COLOURS, FAINT, INK, sheet, styled, wrapped
 from prognos.report.run_folder import RunFolder, missing_in_words
 
 
@@ -29,7 +29,10 @@ def data(run: RunFolder, cohort: str) -> pd.DataFrame:
 @styled
 def draw(intervals: pd.DataFrame) -> Figure:
     """One panel: a point and its 95% interval a model, from top to bottom."""
-    figure, axes = canvas(0.95 + 0.34 * len(intervals))
+    labels = [wrapped(name) for name in intervals.label]
+    extra = sum(max(0, name.count("\n") - 1) for name in labels)
+    figure = sheet(0.95 + 0.34 * len(intervals) + 0.13 * extra, intervals.panel.iloc[0])
+    axes = figure.add_subplot()
     none = float(intervals.none.iloc[0])
     axes.axvline(none, color=FAINT, linewidth=1.1, linestyle=(0, (4, 3)))
     for place, row in enumerate(intervals.itertuples()):
@@ -37,12 +40,12 @@ def draw(intervals: pd.DataFrame) -> Figure:
         colour = COLOURS["vermillion"] if marked else COLOURS["blue"]
         axes.plot([row.low, row.high], [place, place], color=colour, linewidth=1.6)
         axes.plot(row.mean, place, marker="D" if marked else "o", color=colour, markersize=6)
-    axes.set_yticks(range(len(intervals)), [wrapped(name) for name in intervals.label])
+    axes.set_yticks(range(len(intervals)), labels)
     axes.set_ylim(len(intervals) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.06)
-    axes.set_xlabel("concordance (0.5: random order)" if none else "difference in concordance (0: none)", color=INK)
-    axes.set_title(intervals.panel.iloc[0])
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_xlabel("concordance (0.5: random)" if none else "difference (0: none)", color=INK)
     return figure

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from prognos.metrics.kaplan_meier import kaplan_meier
 from prognos.metrics.logrank import logrank
-from prognos.report.figures.style import COLOURS, FAINT, WIDTH, styled
+from prognos.report.figures.style import COLOURS, FAINT, sheet, styled
 from prognos.report.risk_groups import panel_name, patterns, risk_groups
 from prognos.report.run_folder import RunFolder, missing_in_words
 
@@ -48,7 +48,7 @@ def _steps(members: pd.DataFrame) -> pd.DataFrame:
 @styled
 def draw(curves: pd.DataFrame) -> Figure:
     """One panel: a step curve a risk group, ticks where patients are censored, the numbers at risk below."""
-    figure = Figure(figsize=(WIDTH, 3.75), layout="constrained")
+    figure = sheet(3.75, curves.panel.iloc[0])
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4.6, 1])
     for group, colour in GROUPS.items():
         curve = curves[curves.group == group]
@@ -68,7 +68,6 @@ def draw(curves: pd.DataFrame) -> Figure:
     axes.set_ylabel("share without event")
     axes.set_xlabel("years")
     axes.tick_params(labelbottom=True)
-    axes.set_title(curves.panel.iloc[0])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", handlelength=1.6)
     _numbers_at_risk(below, curves)
     return figure

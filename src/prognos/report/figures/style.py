@@ -2,15 +2,17 @@
 
 import io
 import re
+import textwrap
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 WIDTH = 3.9  # inches: 374 CSS pixels, the width of a phone
+TITLE_CHARACTERS = 43
+LABEL_CHARACTERS = 17
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers. The names are those of the page's CSS variables.
 COLOURS = {
@@ -32,14 +34,11 @@ STYLE: Mapping[str, Any] = {
     "svg.hashsalt": "prognos",
     "font.family": "sans-serif",
     "font.size": 9.5,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.titlepad": 8,
+    "figure.titlesize": 10.5,
+    "figure.titleweight": "bold",
     "axes.labelsize": 9.5,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -65,15 +64,25 @@ STYLE: Mapping[str, Any] = {
 styled = matplotlib.rc_context(dict(STYLE))  # type: ignore[arg-type]
 
 
-def canvas(height: float) -> tuple[Figure, Axes]:
-    """An empty figure of the page's figure width with one pair of axes; height in inches."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, figure.add_subplot()
+def sheet(height: float, title: str) -> Figure:
+    """An empty figure of the page's figure width, its title at the left edge, on several lines when it is long.
+
+    Args:
+        height: of the figure without further lines of the title, in inches.
+        title: what it shows.
+    """
+    lines = textwrap.wrap(title, TITLE_CHARACTERS)
+    figure = Figure(figsize=(WIDTH, height + 0.19 * (len(lines) - 1)), layout="constrained")
+    figure.suptitle("\n".join(lines), x=0.012, ha="left", color=INK)
+    return figure
 
 
-def wrapped(name: str, width: int = 18) -> str:
-    """A model's name on two lines when it is long: the variant goes below."""
-    return name.replace("@", "\n@", 1) if len(name) > width else name
+def wrapped(name: str) -> str:
+    """A model's name on several lines when it is long: the variant goes below."""
+    if len(name) <= LABEL_CHARACTERS:
+        return name
+    parts = [line for part in name.replace("@", "\n@", 1).split("\n") for line in textwrap.wrap(part, LABEL_CHARACTERS)]
+    return "\n".join(parts)
 
 
 def years(days: float) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prognos.report.figures.style import COLOURS, FAINT, INK, canvas, styled
+from prognos.report.figures.style import COLOURS, FAINT, INK, sheet, styled
 from prognos.report.run_folder import RunFolder
 
 NOT_A_TERM = {"cohort", "label", "seed", "fold", "stage", "epoch", "step", "learning_rate", "rho"}
@@ -36,7 +36,8 @@ def _of_model(name: str, log: pd.DataFrame) -> pd.DataFrame:
 @styled
 def draw(curves: pd.DataFrame) -> Figure:
     """One panel: a line a term, with the range over fits as a band."""
-    figure, axes = canvas(2.8)
+    figure = sheet(2.8, f"{curves.panel.iloc[0]} ({int(curves.fits.max())} fits)")
+    axes = figure.add_subplot()
     terms = sorted(curves.term.unique(), key=lambda term: (term != "total", term))
     colours = dict(zip([term for term in terms if term != "total"], list(COLOURS.values()) * 9, strict=False))
     if len(terms) == 2 and "total" in terms:  # a single term and a total that equals it
@@ -54,7 +55,6 @@ def draw(curves: pd.DataFrame) -> Figure:
     _scale(axes, curves)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")
-    axes.set_title(f"{curves.panel.iloc[0]} ({int(curves.fits.max())} fits)")
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(terms), 3), columnspacing=1.0, handlelength=1.5
     )
