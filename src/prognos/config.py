@@ -121,8 +121,13 @@ class Recipe(Section):
     study: StudySection = StudySection()
 
 
-def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(path: Path | str, overrides: Sequence[str] = (), *, above: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe of a TOML file with `section.key=value` overrides; the file's paths are relative to the file.
+
+    Args:
+        path: the file.
+        overrides: `section.key=value`; paths in them are relative to the working directory.
+        above: sections that count more than the file and less than the overrides, with paths as in overrides.
 
     Raises:
         ConfigError: for a file that is not there or not TOML, and for everything in it that does not exist.
@@ -138,6 +143,7 @@ def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     values.setdefault("study", {})
     if isinstance(values["study"], dict):
         values["study"].setdefault("name", path.stem)
+    values = merged(values, with_absolute_paths(above or {}, Path.cwd()))
     return make_recipe(values, overrides, where=str(path))
 
 

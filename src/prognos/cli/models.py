@@ -1,0 +1,124 @@
+"""The verbs about models: predict, models."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prognos.cli.cohorts import Quiet
+from prognos.cli.terminal import WIDTH, say, tell
+
+PATCHES, WIDTH, PATHWAYS, GENES = 4096, 1024, 50, 4241
+"""What the cost of a model is measured on: a bag and gene sets as in TTA's paper."""
+
+
+def predict(
+    fitted: Annotated[Path, typer.Argument(help="A fold folder, or a run with --model.", metavar="FITTED")],
+    cohort: Annotated[Path, typer.Option(help="Cohort folder of the new patients; they need no outcome.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions.csv, survival.csv.gz and pages.")],
+    model: Annotated[str | None, typer.Option(help="Which model of a run: NAME or NAME@VARIANT.")] = None,
+    patient: Annotated[list[str], typer.Option(help="This patient only, with a page; may be repeated.")] = [],  # noqa: B006
+    without: Annotated[list[str], typer.Option(help="A modality to leave out; may be repeated.")] = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """New patients: risk, survival curve, risk group, and what was missing."""
+    from prognos import predict as prediction
+    from prognos import runtime
+    from prognos.cohort import Cohort
+
+    runtime.apply_host_settings()
+    folders = prediction.fitted_folders(fitted, model)
+    patients = Cohort.read(cohort, outcome=False)
+    answer = prediction.predict(folders, patients, patients=patient or None, without=without)
+    written = prediction.write(answer, out, pages=patient)
+    if not quiet:
+        say(f"{len(answer.table)} patients, {answer.n_models} fitted model{'s' if answer.n_models > 1 else ''}")
+    for path in written:
+        tell(str(path))
+
+
+def models(
+    measure: Annotated[bool, typer.Option("--measure", help="Measure parameters and time a patient on this machine.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """The table of models: paper, modalities, what happens when one is missing, cost."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from prognos import runtime
+    from prognos.models import MODELS
+
+    if measure:
+        runtime.apply_host_settings(threads=1)
+    table = Table(box=box.SIMPLE_HEAD)
+    costs = ("parameters", "train ms", "predict ms") if measure else ()
+    for name in ("model", "what it does", "reads", "a patient may lack", "paper", *costs):
+        table.add_column(name)
+    for name, entry in MODELS.items():
+        needs = entry.load().needs
+        lack = "none of it" if len(needs.modalities) < 2 or needs.complete else f"{' or '.join(needs.modalities)}"
+        cells = [name, entry.summary, ", ".join(needs.modalities), lack, entry.paper]
+        table.add_row(*cells, *(measured(entry) if measure else ()))
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    console.print(table)
+    if measure and not quiet:
+        tell(f"one patient of {PATCHES} patches x {WIDTH}, {PATHWAYS} pathways, {GENES} genes; CPU time, one thread")
+
+
+def measured(entry: Any) -> tuple[str, str, str]:
+    """Parameters, and CPU milliseconds a patient of one training step (forward and backward) and of one prediction."""
+    import time
+
+    import torch
+
+    from prognos.types import InputShape, Progress, Survival
+
+    torch.manual_seed(0)
+    shape = InputShape(WIDTH, (GENES // PATHWAYS,) * PATHWAYS, GENES, {"clinical": 6})
+    kind = entry.load()
+    model = kind(kind.Config(**entry.config), shape)
+    if kind.needs.parts:
+        from prognos.models import MODELS
+
+        parts = {name: MODELS[name].load() for name in kind.needs.parts}
+        model.take_parts({name: part(part.Config(), shape) for name, part in parts.items()})
+    n_patients = 4
+    bag = _bag(kind, n_patients)
+    survival = Survival(torch.arange(1.0, n_patients + 1), torch.ones(n_patients, dtype=torch.bool))
+    if hasattr(model.head, "learn_cuts"):
+        model.head.learn_cuts(survival)
+
+    def train() -> None:
+        sum(model.losses(bag, survival, Progress(0, 1, 0, 1)).values()).backward()
+
+    def look() -> None:
+        with torch.no_grad():
+            model(bag)
+
+    def milliseconds(act: Any) -> str:
+        act()
+        begun = time.process_time()
+        act()
+        return f"{(time.process_time() - begun) * 1000 / n_patients:.1f}"
+
+    spent = milliseconds(train) if kind.trained else "-"
+    model.eval()
+    return f"{sum(parameter.numel() for parameter in model.parameters()):,}", spent, milliseconds(look)
+
+
+def _bag(kind: Any, n_patients: int) -> Any:
+    import torch
+
+    from prognos.types import Bag, Tokens
+
+    values = {
+        "histology": torch.randn(n_patients, PATCHES, WIDTH).half(),
+        "clinical": torch.randn(n_patients, 1, 6),
+        "omics": torch.randn(n_patients, PATHWAYS, GENES // PATHWAYS)
+        if kind.needs.omics == "pathways"
+        else torch.randn(n_patients, 1, GENES),
+    }
+    tokens = {name: Tokens(values[name], torch.ones(values[name].shape[:2], dtype=torch.bool)) for name in kind.needs.modalities}
+    return Bag(tuple(f"patient {number}" for number in range(n_patients)), tokens)
