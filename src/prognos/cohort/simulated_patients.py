@@ -15,7 +15,7 @@ of one feature width (`World`), so that a model of one cohort can be tried on an
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -174,9 +174,9 @@ def draw_slide(
     ones elsewhere.
     """
     grid = _tissue(n_patches, generator)
-    share_of_tumour = 0.85 / (1 + np.exp(0.4 - 0.9 * shown["shared"]))
+    share_of_tumour = 0.6 / (1 + np.exp(0.4 - 0.9 * shown["shared"]))
     kind = np.zeros(n_patches, dtype=np.int8)
-    for name, share in (("focus", FOCUS_SHARE), ("nest", NEST_SHARE), ("gland", GLAND_SHARE), ("tumour", share_of_tumour * (1 - 0.3))):
+    for name, share in (("focus", FOCUS_SHARE), ("nest", NEST_SHARE), ("gland", GLAND_SHARE), ("tumour", share_of_tumour)):
         free = np.flatnonzero(kind == 0)
         n_of_kind = min(max(round(share * n_patches), 1), len(free))
         seed = grid[generator.integers(n_patches)]
@@ -203,9 +203,9 @@ def _tissue(n_patches: int, generator: np.random.Generator) -> np.ndarray:
 class Genes:
     """Made-up genes and gene sets; each pathway shares two genes with the next one."""
 
-    names: tuple[str, ...] = tuple(f"GENE{number:04d}" for number in range(1, N_GENES + 1))
-    pathways: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names: tuple[str, ...]
+    pathways: Mapping[str, tuple[str, ...]]
+    groups: Mapping[str, tuple[str, ...]]
 
     @classmethod
     def made_up(cls) -> "Genes":
