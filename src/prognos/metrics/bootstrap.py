@@ -181,9 +181,13 @@ def area_replicates(resamples: Resamples, horizons: Float[np.ndarray, " horizons
 
 def mean_area_replicates(resamples: Resamples, horizons: Float[np.ndarray, " horizons"]) -> Float[np.ndarray, " replicates"]:
     """Mean AUC of each replicate, horizons weighted by the fall of its Kaplan-Meier curve; NaN where it has none."""
-    area = area_replicates(resamples, horizons)
     if len(horizons) == 1:
-        return area[:, 0]
+        return area_replicates(resamples, horizons)[:, 0]
+    n_events = np.searchsorted(resamples.time[resamples.event], horizons, side="right")
+    horizons = horizons[np.diff(n_events, prepend=0) > 0]  # at the others no replicate's curve falls: they weigh nothing
+    if len(horizons) == 0:
+        return np.full(len(resamples.counts), np.nan)
+    area = area_replicates(resamples, horizons)
     survival = survival_replicates(resamples.counts, resamples.time, resamples.event, horizons)
     fall = -np.diff(survival, axis=1, prepend=1.0)
     counted = np.where(fall > 0, fall * area, 0.0)  # a horizon without a fall weighs nothing, whatever its area
