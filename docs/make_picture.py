@@ -8,6 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import matplotlib
+
 from prognos.report.figures import FIGURES
 from prognos.report.figures.style import PAPER
 from prognos.report.run_folder import read_run_folder
@@ -32,7 +34,15 @@ def main() -> int:
         figure = FIGURES[kind].draw(data[data.panel == panel])
         figure.set_facecolor(PAPER)
         options.out.mkdir(parents=True, exist_ok=True)
-        figure.savefig(options.out / name, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None})
+        with matplotlib.rc_context({"svg.hashsalt": "prognos"}):  # the same run gives the same bytes
+            figure.savefig(
+                options.out / name,
+                format="svg",
+                facecolor=PAPER,
+                bbox_inches="tight",
+                pad_inches=0.12,
+                metadata={"Date": None, "Creator": None},
+            )
         print(f"{options.out / name}: {panel}")
     return 0
 
