@@ -9,7 +9,7 @@ import typer
 from prognos.cli.cohorts import Quiet
 from prognos.cli.terminal import WIDTH, say, tell
 
-PATCHES, WIDTH, PATHWAYS, GENES = 4096, 1024, 50, 4241
+N_PATCHES, D_PATCH, N_PATHWAYS, N_GENES = 4096, 1024, 50, 4241
 """What the cost of a model is measured on: a bag and gene sets as in TTA's paper."""
 
 
@@ -58,13 +58,13 @@ def models(
         table.add_column(name)
     for name, entry in MODELS.items():
         needs = entry.load().needs
-        lack = "none of it" if len(needs.modalities) < 2 or needs.complete else f"{' or '.join(needs.modalities)}"
-        cells = [name, entry.summary, ", ".join(needs.modalities), lack, entry.paper]
+        lack = "nothing of it" if len(needs.modalities) < 2 or needs.complete else " or ".join(needs.modalities)
+        cells = [name, entry.summary, ", ".join(needs.modalities) or "nothing", lack, entry.paper]
         table.add_row(*cells, *(measured(entry) if measure else ()))
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(table)
     if measure and not quiet:
-        tell(f"one patient of {PATCHES} patches x {WIDTH}, {PATHWAYS} pathways, {GENES} genes; CPU time, one thread")
+        tell(f"one patient of {N_PATCHES} patches x {D_PATCH}, {N_PATHWAYS} pathways, {N_GENES} genes; CPU time, one thread")
 
 
 def measured(entry: Any) -> tuple[str, str, str]:
@@ -76,7 +76,7 @@ def measured(entry: Any) -> tuple[str, str, str]:
     from prognos.types import InputShape, Progress, Survival
 
     torch.manual_seed(0)
-    shape = InputShape(WIDTH, (GENES // PATHWAYS,) * PATHWAYS, GENES, {"clinical": 6})
+    shape = InputShape(D_PATCH, (N_GENES // N_PATHWAYS,) * N_PATHWAYS, N_GENES, {"clinical": 6})
     kind = entry.load()
     model = kind(kind.Config(**entry.config), shape)
     if kind.needs.parts:
@@ -114,11 +114,11 @@ def _bag(kind: Any, n_patients: int) -> Any:
     from prognos.types import Bag, Tokens
 
     values = {
-        "histology": torch.randn(n_patients, PATCHES, WIDTH).half(),
+        "histology": torch.randn(n_patients, N_PATCHES, D_PATCH).half(),
         "clinical": torch.randn(n_patients, 1, 6),
-        "omics": torch.randn(n_patients, PATHWAYS, GENES // PATHWAYS)
+        "omics": torch.randn(n_patients, N_PATHWAYS, N_GENES // N_PATHWAYS)
         if kind.needs.omics == "pathways"
-        else torch.randn(n_patients, 1, GENES),
+        else torch.randn(n_patients, 1, N_GENES),
     }
     tokens = {name: Tokens(values[name], torch.ones(values[name].shape[:2], dtype=torch.bool)) for name in kind.needs.modalities}
     return Bag(tuple(f"patient {number}" for number in range(n_patients)), tokens)

@@ -17,7 +17,6 @@ from prognos.training.recipe import TrainingConfig
 
 BASE, CANARY = "base", "canary"
 _BESIDE_CONFIG = ("training", "inputs", "gene_sets")
-_SAME_FOR_EVERYONE = ("null",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +242,7 @@ def _with_parts(recipe: Recipe, cohort: str, model: str, variant: str, seed: int
 def _split_patterns(model: str, patterns: tuple[Pattern, ...]) -> tuple[tuple[Pattern, ...], list[str]]:
     """The patterns that leave a model something to read, and why the others do not."""
     modalities = set(MODELS[model].load().needs.modalities)
-    fed = tuple(pattern for pattern in patterns if model in _SAME_FOR_EVERYONE or modalities - pattern.absent)
+    fed = tuple(pattern for pattern in patterns if not modalities or modalities - pattern.absent)
     starved = [
         f"with {pattern.text} missing: it reads {' and '.join(sorted(modalities))} only" for pattern in patterns if pattern not in fed
     ]

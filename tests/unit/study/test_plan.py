@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
-from prognos.config import ConfigError, make_recipe
-from prognos.study.plan import make_plan, reference_of, settings_of
+from prognos.config import ConfigError, make_recipe, read_recipe
+from prognos.study.plan import check_names, make_plan, reference_of, settings_of
 
 
 def recipe_of(models, *, training=None, model=None, tokens=None, omics=None, **study):
@@ -188,3 +190,24 @@ def test_differences_are_to_clinical_unless_told_otherwise():
     assert reference_of(recipe_of(["null", "clinical", "tta"])) == "clinical"
     assert reference_of(recipe_of(["null", "tta"])) == "null"
     assert reference_of(recipe_of(["null", "tta"], reference="tta")) == "tta"
+
+
+RECIPES = Path(__file__).parents[3] / "recipes"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_names_models_and_keys_that_exist(path):
+    recipe = read_recipe(path)
+    check_names(recipe)
+    variants = ["base", *(variant.name for variant in recipe.study.variants)]
+    settings = [settings_of(recipe, model, variant) for model in recipe.study.models for variant in variants]
+    assert len(settings) >= len(variants)
+
+
+@pytest.mark.parametrize(("table", "n_rows"), [(2, 4), (3, 3), (4, 4), (6, 15), (7, 7), (9, 6)])
+def test_a_recipe_of_a_table_has_its_rows(plan_of, table, n_rows):
+    """Rows of the printed table that differ: the full model is one row, however often the table repeats it."""
+    recipe = read_recipe(RECIPES / f"tta-table-{table}.toml")
+    jobs = [job for job in plan_of(recipe).jobs if job.fold == 0]
+    assert len(jobs) == n_rows
+    assert len({(str(job.config), str(job.training), str(job.inputs)) for job in jobs}) == n_rows
