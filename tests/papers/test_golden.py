@@ -61,7 +61,11 @@ def test_the_comparison_holds_the_mean_and_spread_of_the_published_folds(evaluat
 
 
 def test_the_published_pooled_c_index_is_concordance_of_all_folds_as_one(source: str, published: pd.DataFrame, evaluation: Evaluation):
-    rows = published[(published["source"] == source) & (published["statistic"] == "pooled")].set_index(["model", "cohort"])["published"].dropna()
+    rows = (
+        published[(published["source"] == source) & (published["statistic"] == "pooled")]
+        .set_index(["model", "cohort"])["published"]
+        .dropna()
+    )
     parts = dict(list(evaluation.predictions.groupby(["model", "cohort"])))
     for key, value in rows.items():
         part = parts[key]
