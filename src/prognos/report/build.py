@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from prognos import files
+from prognos.metrics import METRICS
 from prognos.report import tables
 from prognos.report.figures import FIGURES
 from prognos.report.figures.style import inline_svg
@@ -69,7 +70,8 @@ def page(run: RunFolder) -> str:
         oracle=run.study.selection == "oracle",
         figures=FIGURES,
         findings={name: findings(run, name) for name in facts},
-        remarks=_remarks(real),
+        remarks=[*_remarks(real), *(text for text in run.study.warnings if not _of_a_metric(text))],
+        metric_remarks=[text for text in run.study.warnings if _of_a_metric(text)],
         cohort_table=tables.cohort_table(run),
         gene_sets={name: tables.gene_set_table(name, facts[name]) for name in facts},
         split_cards={name: tables.split_card(run, name, facts[name]) for name in facts},
@@ -109,6 +111,12 @@ def _remarks(run: RunFolder) -> list[str]:
             "intervals leaves out zero by chance."
         )
     return remarks
+
+
+def _of_a_metric(warning: str) -> bool:
+    """Whether a remark of the study is about one metric ("COHORT, METRIC: ..."); these are many, and stand beside the table."""
+    place, colon, _ = warning.partition(": ")
+    return bool(colon) and any(metric in METRICS for metric in place.split(", "))
 
 
 def _risk_group_notes(run: RunFolder, cohort: str) -> RiskGroupNotes:

@@ -245,6 +245,8 @@ def _logs(folder: Path, gaps: list[str]) -> pd.DataFrame:
     for path in sorted(folder.glob("*/*/seed-*/fold-*/log.csv")):
         cohort, name, seed, fold = path.parts[-5:-1]
         try:
+            if not path.read_text(encoding="utf-8").strip():  # a model that is solved at once has no epochs
+                continue
             table = _read_table(path, ("stage", "epoch", "step"))
         except (ValueError, OSError):
             unreadable.append(path.relative_to(folder.parent).as_posix())

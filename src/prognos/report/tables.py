@@ -105,7 +105,7 @@ def _canary_cell(canary: pd.DataFrame, row: Any) -> Cell:
 def _metric_table(run: RunFolder, cohort: str, missing: str) -> Table:
     rows = run.comparison[(run.comparison.cohort == cohort) & (run.comparison.missing == missing)]
     rows = rows[(rows.metric != "concordance") & ~rows.variant.str.endswith(CANARY)]
-    metrics = list(dict.fromkeys(rows.metric))
+    metrics = list(dict.fromkeys(rows.metric[rows["mean"].notna()]))
     found = {(row.label, row.metric): row for row in rows.itertuples()}
     body: list[tuple[Cell, ...]] = []
     for label in dict.fromkeys(rows.label):
@@ -246,7 +246,7 @@ def unusable_table(run: RunFolder) -> Table:
 
 def metric_meanings(run: RunFolder) -> Table:
     """What each metric of the comparison measures."""
-    names = [name for name in dict.fromkeys(run.comparison.metric) if name in METRICS]
+    names = [name for name in dict.fromkeys(run.comparison.metric[run.comparison["mean"].notna()]) if name in METRICS]
     rows = tuple((Cell(metric_title(name), name), Cell(METRICS[name].summary)) for name in names)
     return Table("The metrics", ("Metric", "What it is"), rows)
 

@@ -158,7 +158,7 @@ def _separation(run: RunFolder, cohort: str, missing: str) -> list[str]:
 
 def _against_chance(run: RunFolder, cohort: str, missing: str) -> list[str]:
     rows = models_of(run, cohort, missing, "concordance").dropna(subset=["low", "high"])
-    chance = rows[(rows.low <= 0.5) & (rows.high >= 0.5)]
+    chance = rows[(rows.low <= 0.5) & (rows.high >= 0.5) & (rows.low < rows.high)]  # a constant risk has no interval
     sentences = []
     if len(chance):
         sentences.append(f"The interval of {_listed(list(chance.label))} holds 0.5, the value of a random order.")
@@ -171,7 +171,11 @@ def _against_chance(run: RunFolder, cohort: str, missing: str) -> list[str]:
     sentences.append(f"Noise canary (the same pipeline with permuted labels, which should give 0.5): {_listed(values)}.")
     off = canary[(canary.low > 0.5) | (canary.high < 0.5)]
     if len(off):
-        sentences.append(f"The canary of {_listed(list(off.model))} leaves out 0.5: find out why before you believe its result.")
+        sentences.append(
+            f"The canary of {_listed(list(off.model))} leaves out 0.5. "
+            "One in twenty does so by chance, and canaries of the same seed share "
+            "their labels: repeat it with further seeds, and if it stays, find out why before you believe the result."
+        )
     return sentences
 
 

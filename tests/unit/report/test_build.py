@@ -127,6 +127,21 @@ def test_many_unusable_folds_of_one_reason_are_one_row(run_folder: Path, no_draw
     assert "seed 1 fold 0, seed 1 fold 1, seed 1 fold 2 and 2 more" in html
 
 
+def test_remarks_on_single_metrics_stand_beside_the_table_and_not_at_the_top(run_folder: Path, no_drawings: None):
+    warnings = ["made-up, auc_1825d: 30 of 30 folds cannot be scored", "made-up: folds 1 and 2 share the site AB"]
+    html = page(change_study(run_folder, warnings=warnings))
+    assert html.index("share the site AB.") < html.index('id="who-is-in"') < html.index("30 of 30 folds cannot be scored.")
+
+
+def test_a_metric_that_no_fold_gives_has_no_column(run_folder: Path, no_drawings: None):
+    comparison = pd.read_csv(run_folder / "comparison.csv")
+    comparison.loc[comparison.metric == "auc_365d", ["mean", "low", "high", "difference_low", "difference_high"]] = float("nan")
+    comparison.to_csv(run_folder / "comparison.csv", index=False)
+    html = page(read_run_folder(run_folder))
+    assert "AUC at 1 year" not in html
+    assert "Integrated Brier" in html
+
+
 def test_unusable_folds_and_warnings_are_shown(finished_page: str):
     text = text_of(finished_page)
     assert "nobody is followed for 1825 days" in text

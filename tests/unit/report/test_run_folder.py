@@ -126,3 +126,11 @@ def test_an_evaluation_of_foreign_predictions_brings_its_reference_and_notes(run
     assert run.study.warnings[0].startswith("These predictions were handed to 'prognos evaluate'")
     assert run.study.warnings[1:] == ("times look like months", "the median risk of each fold stands in")
     assert run.gaps == ()
+
+
+def test_a_model_without_epochs_has_an_empty_log_and_that_is_no_gap(run_folder: Path):
+    for fold in range(5):
+        (run_folder / f"models/made-up/abmil/seed-1/fold-{fold}/log.csv").write_text("\n")
+    run = read_run_folder(run_folder)
+    assert run.gaps == ()
+    assert set(run.logs.seed[run.logs.label == "abmil"]) == {2}

@@ -77,6 +77,14 @@ def test_an_interval_that_holds_one_half_is_said_to_hold_chance(finished: RunFol
     assert "The interval of abmil holds 0.5, the value of a random order." in text_of(replace(finished, comparison=comparison))
 
 
+def test_a_constant_risk_is_not_said_to_hold_chance(finished: RunFolder):
+    constant = finished.comparison.label == "abmil"
+    comparison = finished.comparison.assign(
+        low=finished.comparison.low.mask(constant, 0.5), high=finished.comparison.high.mask(constant, 0.5)
+    )
+    assert "holds 0.5" not in text_of(replace(finished, comparison=comparison))
+
+
 def test_a_cohort_without_comparison_is_said(finished: RunFolder):
     run = replace(finished, comparison=finished.comparison.iloc[:0], cohorts={COHORT: CohortFacts()})
     assert "comparison.csv has no row for this cohort" in text_of(run)
@@ -96,7 +104,7 @@ def test_the_canary_stands_beside_the_result(finished: RunFolder):
 
 
 def test_a_canary_that_sings_is_a_warning(finished: RunFolder):
-    assert "The canary of tta leaves out 0.5: find out why before you believe its result." in text_of(canary_run(finished, 0.51))
+    assert "The canary of tta leaves out 0.5. One in twenty does so by chance" in text_of(canary_run(finished, 0.51))
 
 
 def test_a_canary_that_was_asked_for_and_did_not_run_is_said(finished: RunFolder):
