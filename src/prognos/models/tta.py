@@ -23,6 +23,7 @@ Departures (each is an option; `tta-paper` follows the print, `tta-released` the
 """
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
@@ -45,7 +46,7 @@ from prognos.nn.alignment import (
     transport,
     two_views,
 )
-from prognos.nn.patches import PatchEncoder
+from prognos.nn.patches import PatchEncoder, in_chunks
 from prognos.nn.pathways import PathwayEncoder
 from prognos.nn.tta import CoAttention, Refiner
 from prognos.risk import survival_head
@@ -179,12 +180,20 @@ class TTA(Model):
         self, tokens: Float[Tensor, "*batch tokens d_model"], modality: str, head: int | None = None
     ) -> Float[Tensor, "*batch tokens prototypes"]:
         """Eq. 3: cosine similarity of the projected tokens to the prototypes, divided by tau."""
-        d = self.config.d_model
-        head = int(self.primary_head) if head is None else head
-        projected = tokens @ self.project[modality].weight[head * d : (head + 1) * d].T
+        weight = self._projection(modality, head)
         prototypes = normalize(self.prototypes[self._bank(modality)], dim=-1, eps=NORM_FLOOR)
+        projected = tokens @ weight.T
         length = projected.norm(dim=-1, keepdim=True).clamp(min=NORM_FLOOR)
         return projected @ prototypes.T / (length * self.config.temperature)
+
+    def _log_probability(self, tokens: Float[Tensor, "tokens d_model"], modality: str) -> Float[Tensor, "tokens prototypes"]:
+        """-C of Eq. 4."""
+        return log_softmax(self._logits(tokens, modality), dim=-1)
+
+    def _projection(self, modality: str, head: int | None = None) -> Float[Tensor, "d_model d_model"]:
+        """W_m of a head, the primary one when none is named."""
+        head, d = int(self.primary_head) if head is None else head, self.config.d_model
+        return self.project[modality].weight[head * d : (head + 1) * d]
 
     def _bank(self, modality: str) -> int:
         return 0 if self.n_banks == 1 else MODALITIES.index(modality)
@@ -195,7 +204,7 @@ class TTA(Model):
         patches = [self.patches(histology.rows(i)) for i in range(len(bag))]  # X^p, patient by patient: never padded
         pathways = self.pathways(omics.values)  # X^g
         tokens = {"histology": patches, "omics": [x[m] for x, m in zip(pathways, omics.mask, strict=True)]}
-        log_p = {m: [log_softmax(self._logits(x, m), dim=-1) for x in tokens[m]] for m in MODALITIES}
+        log_p = {m: [in_chunks(partial(self._log_probability, modality=m), x) for x in tokens[m]] for m in MODALITIES}
         mass = self.mass(progress)
         assignment = self._assign(tokens, log_p, mass)
         return aggregate(tokens, log_p, assignment, mixing=self.config.mixing, renormalise=self.config.renormalise)
@@ -221,9 +230,7 @@ class TTA(Model):
 
     def _projected(self, tokens: Rows) -> Rows:
         """Tokens in the shared space, of unit length."""
-        d, head = self.config.d_model, int(self.primary_head)
-        weight = {m: self.project[m].weight[head * d : (head + 1) * d] for m in MODALITIES}
-        return {m: [normalize(x @ weight[m].T, dim=-1, eps=NORM_FLOOR) for x in tokens[m]] for m in MODALITIES}
+        return {m: [normalize(x @ self._projection(m).T, dim=-1, eps=NORM_FLOOR) for x in tokens[m]] for m in MODALITIES}
 
     @torch.no_grad()
     def _learn_centroids(self, train: TrainingFold) -> None:

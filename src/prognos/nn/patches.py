@@ -1,13 +1,26 @@
 """Patch features -> patch tokens, patient by patient."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from prognos.nn.dropout import Dropout
 
 CHUNK = 8192
-"""Rows that are projected at a time when no gradient is wanted, so that memory does not grow with the bag."""
+"""Rows that are computed at a time where a patient has more, so that memory does not grow with the bag."""
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], rows: Float[Tensor, "rows width"]) -> Float[Tensor, "rows out"]:
+    """function(rows), row by row the same; beyond `CHUNK` rows in chunks, computed again in the backward pass."""
+    if len(rows) <= CHUNK:
+        return function(rows)
+    chunks = rows.split(CHUNK)
+    if torch.is_grad_enabled():
+        return torch.cat([checkpoint(function, chunk, use_reentrant=False) for chunk in chunks])
+    return torch.cat([function(chunk) for chunk in chunks])
 
 
 class PatchEncoder(nn.Module):
@@ -27,10 +40,8 @@ class PatchEncoder(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, rows: Float[Tensor, "patches d_patch"]) -> Float[Tensor, "patches d_model"]:
-        """Tokens of one patient's patches; half-precision features are cast here, in chunks where no gradient is wanted."""
-        if torch.is_grad_enabled() or len(rows) <= CHUNK:
-            return self._encode(rows)
-        return torch.cat([self._encode(chunk) for chunk in rows.split(CHUNK)])
+        """Tokens of one patient's patches; half-precision features are cast here."""
+        return in_chunks(self._encode, rows)
 
     def _encode(self, rows: Float[Tensor, "patches d_patch"]) -> Float[Tensor, "patches d_model"]:
         return self.dropout(self.activation(self.linear(rows.to(self.linear.weight.dtype))))
