@@ -17,14 +17,15 @@ meant. epsilon is not printed; 0.1 is what such solvers use.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from prognos.nn.transport_gradient import PlanGradient
 from prognos.nn.transport_iterations import fixed_point
-from prognos.nn.transport_kernels import Kernel, LogKernel, Range, ScaledKernel
-from prognos.nn.transport_marginals import Marginals
+from prognos.nn.transport_kernels import Kernel, LogKernel, ScaledKernel
+from prognos.nn.transport_marginals import Marginals, Range
 from prognos.nn.transport_problem import Arithmetic, Problem, checked_problem, checked_start, parts
 
 MASS_ERROR = 1e-5  # relative; above it a plan has not converged, whatever its residual
@@ -104,25 +105,24 @@ def soft_sink_plan(
     batch, tokens, prototypes = hard.cost.shape
     rho = hard.marginals.mass
     inside = (rho > 0) & (rho < 1)  # at 0 and 1 one side of the prior is empty, and the hard sink says the same
-    sink_prior = torch.where(inside, 1 - rho, 0.5)
-    prior = torch.where(inside, rho, 0.5)[:, None].expand(-1, prototypes) / prototypes
-    marginals = Marginals(
-        hard.marginals.n_tokens, torch.ones_like(rho), torch.cat([prior, sink_prior[:, None]], 1).log(), hard.marginals.softness
-    )
+    to_prototypes = np.where(inside, rho, 0.5)[:, None]
+    prior = np.concatenate([np.repeat(to_prototypes / prototypes, prototypes, axis=1), 1 - to_prototypes], axis=1)  # Eq. 10
+    marginals = Marginals(hard.marginals.n_tokens, np.ones_like(rho), np.log(prior), hard.marginals.softness)
     extended = torch.cat([hard.cost, hard.cost.new_zeros(batch, tokens, 1)], dim=2)
-    limits = Range(hard.limits.low.clamp(max=0), hard.limits.high.clamp(min=0))
+    limits = Range(np.minimum(hard.limits.low, 0), np.maximum(hard.limits.high, 0))
     problem = Problem(extended, hard.real, epsilon, marginals, limits)
     soft = solved(problem, checked_start(None, problem), max_iterations, tolerance)
     plan = Plan(soft.plan[:, :, :-1], soft.plan[:, :, -1], soft.iterations, soft.converged, soft.log_column[:, :-1])
-    if bool(inside.all()):
+    if inside.all():
         return plan
     edge = solved(hard, checked_start(None, hard), max_iterations, tolerance)
+    kept = torch.from_numpy(inside).to(plan.plan.device)
     return Plan(
-        torch.where(inside[:, None, None], plan.plan, edge.plan),
-        torch.where(inside[:, None], plan.sink, edge.sink),
-        torch.where(inside, plan.iterations, edge.iterations),
-        torch.where(inside, plan.converged, edge.converged),
-        torch.where(inside[:, None], plan.log_column, edge.log_column),
+        torch.where(kept[:, None, None], plan.plan, edge.plan),
+        torch.where(kept[:, None], plan.sink, edge.sink),
+        torch.where(kept, plan.iterations, edge.iterations),
+        torch.where(kept, plan.converged, edge.converged),
+        torch.where(kept[:, None], plan.log_column, edge.log_column),
     )
 
 
@@ -144,10 +144,12 @@ def log_domain_plan(
     problem = checked_problem(cost.detach(), mass, kl_weight, epsilon, mask)
     marginals, n_prototypes = problem.marginals, cost.shape[2]
     kernel = torch.cat([problem.cost.double() / -epsilon, cost.new_zeros(*cost.shape[:2], 1).double()], dim=2)
-    log_a = -marginals.n_tokens.log()[:, None].expand(-1, cost.shape[1])
+    log_a = -np.log(marginals.n_tokens)[:, None].repeat(cost.shape[1], axis=1)
+    log_a = torch.from_numpy(log_a).to(kernel)
     if problem.real is not None:
         log_a = log_a.masked_fill(~problem.real, -math.inf)
-    log_b = torch.cat([marginals.log_prior, torch.log1p(-marginals.mass)[:, None]], dim=1)  # Eq. 10
+    prior = np.concatenate([marginals.mass[:, None].repeat(n_prototypes, axis=1) / n_prototypes, 1 - marginals.mass[:, None]], axis=1)
+    log_b = torch.from_numpy(prior).to(kernel).log()  # Eq. 10
     factor = torch.full_like(log_b, 1 / (1 + marginals.softness))
     factor[:, -1] = 1  # Eq. 46 with Eq. 36
     log_v = torch.zeros_like(log_b)
@@ -188,7 +190,7 @@ def differentiable_plan(
     return Plan(plan, sink, found.iterations, found.converged, found.log_column)
 
 
-def solved(problem: Problem, start: Float[Tensor, "batch prototypes"], max_iterations: int, tolerance: float) -> Plan:
+def solved(problem: Problem, start: Float[np.ndarray, "batch prototypes"], max_iterations: int, tolerance: float) -> Plan:
     """Plans of checked problems, part by part, each with the cheapest arithmetic that is safe for it."""
     cost, dtype = problem.cost, problem.dtype
     batch, tokens, prototypes = cost.shape
@@ -196,29 +198,25 @@ def solved(problem: Problem, start: Float[Tensor, "batch prototypes"], max_itera
     plan = cost.new_empty((batch, prototypes, tokens) if prototypes_first else cost.shape, dtype=dtype)
     plan = plan.transpose(1, 2) if prototypes_first else plan
     sink = cost.new_empty((batch, tokens), dtype=dtype)
-    log_column = start.clone()
-    iterations = torch.zeros(batch, dtype=torch.long, device=cost.device)
-    converged = torch.ones(batch, dtype=torch.bool, device=cost.device)
+    log_column, iterations, converged = start.copy(), np.zeros(batch, dtype=np.int64), np.ones(batch, dtype=bool)
     for part, arithmetic in parts(problem):
         marginals = problem.marginals.of(part)
-        token = (1 / marginals.n_tokens)[:, None]
-        token = token if problem.real is None else token * problem.real[part]
+        kernel_dtype = torch.float32 if arithmetic.startswith("float32") else torch.float64
+        token = torch.from_numpy(1 / marginals.n_tokens).to(cost.device, kernel_dtype)[:, None]
         if arithmetic == "nothing":
             plan[part] = 0
-            sink[part] = token.to(dtype)
+            sink[part] = token if problem.real is None else token * problem.real[part]
             continue
         kernel = kernel_of(problem, part, arithmetic, plan)
         end = fixed_point(kernel, marginals, problem.limits.of(part), start[part], max_iterations, tolerance)
-        token = token.to(kernel.dtype)
-        found = kernel.plan(end.share * token, end.log_column)
+        found, moved = kernel.plan(end.share * token, end.log_column)
         if found.data_ptr() != plan[part].data_ptr():
             plan[part] = found
-        sink[part] = torch.sigmoid(-end.log_odds) * token
-        log_column[part] = end.log_column
-        iterations[part] = end.iterations
-        mass_error = (plan[part].sum(dim=(1, 2)).double() - marginals.mass).abs()
-        converged[part] = end.converged & (mass_error <= MASS_ERROR * marginals.mass)
-    return Plan(plan, sink, iterations, converged, log_column)
+        sink[part] = end.rest * token
+        log_column[part], iterations[part] = end.log_column, end.iterations
+        converged[part] = end.converged & (np.abs(moved - marginals.mass) <= MASS_ERROR * marginals.mass)
+    on_device = [torch.from_numpy(values).to(cost.device) for values in (iterations, converged, log_column)]
+    return Plan(plan, sink, *on_device)
 
 
 def kernel_of(problem: Problem, part: slice, arithmetic: Arithmetic, plan: Float[Tensor, "batch tokens prototypes"]) -> Kernel:

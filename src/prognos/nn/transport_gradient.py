@@ -44,7 +44,7 @@ class PlanGradient(torch.autograd.Function):
     ) -> tuple[Float[Tensor, "batch tokens prototypes"], None, None, None, None]:
         """The gradient of the cost."""
         plan, sink = ctx.saved_tensors
-        n_tokens = ctx.marginals.n_tokens.to(plan.dtype)[:, None]
+        n_tokens = torch.from_numpy(ctx.marginals.n_tokens).to(plan)[:, None]
 
         def centred(of_plan: Tensor, of_sink: Tensor) -> tuple[Tensor, Tensor]:
             """Q (D - row mean of D), for the prototypes and for the sink."""

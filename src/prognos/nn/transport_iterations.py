@@ -5,20 +5,23 @@ is the sink's v. Here s is the root of sum_i a p_i = rho (Eq. 43), so that log v
 moves s by one scaling a sweep and needs about 1 / rho times more sweeps.
 """
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from prognos.nn.transport_kernels import Kernel, Range
-from prognos.nn.transport_marginals import Marginals, shifted
+from prognos.nn.transport_kernels import Kernel, Sweep
+from prognos.nn.transport_marginals import Marginals, Range, logit, shifted
 
 MEMORY = 3  # differences that the Anderson acceleration keeps
-RELAXATION = 1.5  # the step falls short by up to 1 + gamma / epsilon times where tokens are decided; 2 would be the limit
-WITHOUT_SINK = -1e30  # level of a patient with rho = 1: sigmoid(x + 1e30) is exactly 1 for real, 0 for padded tokens
+RELAXATION = 1.5  # the plain step falls short, by up to 1 + gamma / epsilon times where tokens are decided; 2 is the limit
+WITHOUT_SINK = -1e30  # level of a patient with rho = 1: exp(-1e30) is exactly 0
 FAR = 0.1  # error of logit(mass) above which one Newton step is not enough
 STEPS_TO_ROOT = 200
+SLACK = 0.01  # that bounds are too wide, for the sake of rounding
 
 
 @dataclass(frozen=True)
@@ -26,25 +29,25 @@ class FixedPoint:
     """Where the iteration stopped, after one more row update.
 
     Args:
-        log_odds: log of what each token sends to the prototypes over what it sends to the sink; -inf for padded tokens.
-        share: what it sends to the prototypes, sigmoid(log_odds), as a fraction of its mass.
+        share: fraction of its mass that each token sends to the prototypes.
+        rest: 1 - share, which goes to the sink; both are 0 for padded tokens.
         log_column: log v.
         iterations: sweeps made.
         converged: True where the last step of log v, and the error of the sink before its last correction, were small.
     """
 
-    log_odds: Float[Tensor, "batch tokens"]
     share: Float[Tensor, "batch tokens"]
-    log_column: Float[Tensor, "batch prototypes"]
-    iterations: Int[Tensor, " batch"]
-    converged: Bool[Tensor, " batch"]
+    rest: Float[Tensor, "batch tokens"]
+    log_column: Float[np.ndarray, "batch prototypes"]
+    iterations: Int[np.ndarray, " batch"]
+    converged: Bool[np.ndarray, " batch"]
 
 
 def fixed_point(
     kernel: Kernel,
     marginals: Marginals,
     limits: Range,
-    start: Float[Tensor, "batch prototypes"],
+    start: Float[np.ndarray, "batch prototypes"],
     max_iterations: int,
     tolerance: float,
 ) -> FixedPoint:
@@ -54,109 +57,115 @@ def fixed_point(
     """
     exact = 1e-12 if kernel.dtype == torch.float64 else 4e-6
     factor = 1 / (1 + marginals.softness)
-    log_target = marginals.log_prior + marginals.n_tokens.log()[:, None]
+    log_target = marginals.log_prior + np.log(marginals.n_tokens)[:, None]
     log_column = shifted(start, marginals)
-    level = first_level(limits.of_log_rows(log_column), marginals)
     active = list(range(len(start)))
-    iterations = torch.zeros(len(start), dtype=torch.long, device=start.device)
-    done = torch.zeros_like(iterations, dtype=torch.bool)
+    iterations, done = np.zeros(len(start), dtype=np.int64), np.zeros(len(start), dtype=bool)
     anderson = Anderson()
+    kernel.rows(log_column)
+    low, high = level_bounds(log_column, limits, marginals)
+    level = np.where(marginals.has_sink, (low + high) / 2, WITHOUT_SINK)
+    level, share = exact_level(kernel, level, (low, high), marginals, FAR)
+    sweep = Sweep(share, kernel.log_columns(level, active))
     for _ in range(max_iterations):
-        sweep = kernel.sweep(log_column, level, active)
         error, correction = level_error(sweep.share, marginals)
         log_columns = sweep.log_columns
-        if not bool(((error.abs() <= FAR) & (correction.abs() <= 1)).all()):
-            _, _, level = row_shares(kernel.log_rows(), level, limits.of_log_rows(log_column), marginals, exact)
+        if not ((np.abs(error) <= FAR) & (np.abs(correction) <= 1)).all():
+            level, _ = exact_level(kernel, level, level_bounds(log_column, limits, marginals), marginals, exact)
             log_columns = kernel.log_columns(level, active)
-            error = correction = torch.zeros_like(level)
+            error = correction = np.zeros_like(level)
         step = shifted(factor * (log_target - log_columns), marginals) - log_column
-        size = step.abs().amax(dim=1)
+        size = np.abs(step).max(axis=1)
         iterations += ~done
-        done = done | ((size <= tolerance) & (error.abs() <= tolerance))
-        active = (~done).nonzero()[:, 0].tolist()
-        if not active:
+        done = done | ((size <= tolerance) & (np.abs(error) <= tolerance))
+        if done.all():
             break
-        move = torch.where(done[:, None], 0.0, anderson.move(log_column, step, size))
-        weights = torch.softmax(log_column + log_columns, dim=1)  # of the columns' sums
-        level = level + torch.where(done, 0.0, correction) + (weights * move).sum(dim=1)
+        active = np.flatnonzero(~done).tolist()
+        move = anderson.move(log_column, step, size)
+        move[done] = correction[done] = 0
+        sums = np.exp(log_column + log_columns)  # of the plan's columns, up to a factor
+        level = level + correction + (sums * move).sum(axis=1) / sums.sum(axis=1)
         log_column = log_column + move
-    else:
-        kernel.sweep(log_column, level, active)
-    log_odds, share, _ = row_shares(kernel.log_rows(), level, limits.of_log_rows(log_column), marginals, exact)
-    return FixedPoint(log_odds, share, log_column, iterations, done)
+        sweep = kernel.sweep(log_column, level, active)
+    level, share = exact_level(kernel, level, level_bounds(log_column, limits, marginals), marginals, exact)
+    return FixedPoint(share, kernel.rest(level), log_column, iterations, done)
 
 
-def first_level(bounds: tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]], marginals: Marginals) -> Float[Tensor, " batch"]:
-    """The level that would be right if all tokens were alike, in the middle between the bounds of log x."""
-    low, high = bounds
-    return torch.where(marginals.mass < 1, (low + high) / 2 - torch.logit(marginals.mass), WITHOUT_SINK)
+def level_bounds(
+    log_column: Float[np.ndarray, "batch prototypes"], limits: Range, marginals: Marginals
+) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
+    """What the level lies between: the least and the largest possible log(G v), less logit(rho)."""
+    top = log_column.max(axis=1) - marginals.logit_mass
+    return top + limits.low - SLACK, top + math.log(log_column.shape[1]) + limits.high + SLACK
 
 
-def level_error(share: Float[Tensor, "batch tokens"], marginals: Marginals) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+def level_error(
+    share: Float[Tensor, "batch tokens"], marginals: Marginals
+) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
     """Logit of the mean share minus logit(rho), nearly linear in the level, and Newton's step to its root."""
-    moved = share.sum(dim=1).double()
-    squares = torch.linalg.vector_norm(share, dim=1).double().square()
-    mean = moved / marginals.n_tokens
-    error = torch.where(marginals.mass < 1, torch.logit(mean) - torch.logit(marginals.mass), 0.0)
-    step = error * (moved - moved * mean) / (moved - squares)
-    return error, torch.where(error == 0, 0.0, step)
+    moved = share.sum(dim=1).cpu().numpy().astype(np.float64)
+    squares = torch.linalg.vector_norm(share, dim=1).cpu().numpy().astype(np.float64) ** 2
+    mean = np.minimum(moved / marginals.n_tokens, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(marginals.has_sink, logit(mean) - marginals.logit_mass, 0.0)
+        return error, np.where(error == 0, 0.0, error * (moved - moved * mean) / (moved - squares))
 
 
-def row_shares(
-    log_rows: Float[Tensor, "batch tokens"],
-    level: Float[Tensor, " batch"],
-    bounds: tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]],
+def exact_level(
+    kernel: Kernel,
+    level: Float[np.ndarray, " batch"],
+    bounds: tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]],
     marginals: Marginals,
     tolerance: float,
-) -> tuple[Float[Tensor, "batch tokens"], Float[Tensor, "batch tokens"], Float[Tensor, " batch"]]:
-    """Log-odds log x - level, shares p = sigmoid(log-odds) with mean rho over the real tokens, and the level.
+) -> tuple[Float[np.ndarray, " batch"], Float[Tensor, "batch tokens"]]:
+    """The level at which the kernel's last rows have a mean share of rho, and the shares, by Newton within bounds.
 
-    Newton's method within a bracket: the level lies between the least and the largest log x minus logit(rho).
     `tolerance` is that of the logit of the mean share.
     """
-    log_odds = log_rows - level[:, None].to(log_rows.dtype)
-    away = torch.logit(marginals.mass) + level
-    low, high = bounds[0] - away, bounds[1] - away
+    low, high = bounds
     for _ in range(STEPS_TO_ROOT):
-        share = torch.sigmoid(log_odds)
+        share = kernel.share(level)
         error, step = level_error(share, marginals)
-        found = error.abs() <= tolerance
-        if bool(found.all()):
+        found = np.abs(error) <= tolerance
+        if found.all():
             break
-        low = torch.where(error > 0, low.clamp(min=0), low)
-        high = torch.where(error < 0, high.clamp(max=0), high)
-        step = torch.where((step > low) & (step < high), step, (low + high) / 2)
-        step = torch.where(found, 0.0, step)
-        log_odds = log_odds - step[:, None].to(log_odds.dtype)
-        level, low, high = level + step, low - step, high - step
-    return log_odds, share, level
+        low = np.where(error > 0, np.maximum(low, level), low)
+        high = np.where(error < 0, np.minimum(high, level), high)
+        step = level + step
+        step = np.where((step > low) & (step < high), step, (low + high) / 2)
+        level = np.where(found, level, step)
+    return level, share
 
 
 class Anderson:
     """Anderson acceleration of a batch of fixed-point iterations; a problem whose step grows starts afresh."""
 
     def __init__(self) -> None:
-        self._last: tuple[Tensor, Tensor, Tensor] | None = None
-        self._moves: list[Tensor] = []
-        self._turns: list[Tensor] = []
+        self._points: list[np.ndarray] = []
+        self._steps: list[np.ndarray] = []
+        self._usable: list[np.ndarray] = []
+        self._size = np.zeros(0)
 
     def move(
-        self, point: Float[Tensor, "batch prototypes"], step: Float[Tensor, "batch prototypes"], size: Float[Tensor, " batch"]
-    ) -> Float[Tensor, "batch prototypes"]:
+        self,
+        point: Float[np.ndarray, "batch prototypes"],
+        step: Float[np.ndarray, "batch prototypes"],
+        size: Float[np.ndarray, " batch"],
+    ) -> Float[np.ndarray, "batch prototypes"]:
         """What to add to the point; `step` is the plain iteration's move from here, `size` its largest entry."""
-        if self._last is not None:
-            last_point, last_step, last_size = self._last
-            self._moves = [*self._moves, point - last_point][-MEMORY:]
-            self._turns = [*self._turns, step - last_step][-MEMORY:]
-            if bool((size > 2 * last_size).any()):
-                calm = (size <= 2 * last_size).to(point.dtype)[:, None]
-                self._moves, self._turns = [move * calm for move in self._moves], [turn * calm for turn in self._turns]
-        self._last = (point, step, size)
-        if not self._moves:
+        if self._points:
+            calm = size <= 2 * self._size
+            self._usable = [*(usable & calm for usable in self._usable), calm][-MEMORY:]
+        self._size = size
+        self._points = [*self._points, point][-MEMORY - 1 :]
+        self._steps = [*self._steps, step][-MEMORY - 1 :]
+        if not self._usable:
             return RELAXATION * step
-        moves, turns = torch.stack(self._moves, dim=1), torch.stack(self._turns, dim=1)
-        gram = turns @ turns.transpose(1, 2)
-        diagonal = gram.diagonal(dim1=1, dim2=2)
-        diagonal.add_(1e-12 * diagonal.sum(dim=1, keepdim=True) + 1e-300)
-        weights = torch.linalg.solve(gram, turns @ step[:, :, None])
-        return RELAXATION * step - ((moves + RELAXATION * turns).transpose(1, 2) @ weights)[:, :, 0]
+        usable = np.stack(self._usable, axis=1)[:, :, None]
+        moves = np.diff(np.stack(self._points, axis=1), axis=1) * usable
+        turns = np.diff(np.stack(self._steps, axis=1), axis=1) * usable
+        gram = turns @ turns.transpose(0, 2, 1)
+        ridge = 1e-12 * np.trace(gram, axis1=1, axis2=2) + 1e-300
+        gram = gram + ridge[:, None, None] * np.eye(len(self._usable))
+        weights = np.linalg.solve(gram, turns @ step[:, :, None])
+        return RELAXATION * step - ((moves + RELAXATION * turns).transpose(0, 2, 1) @ weights)[:, :, 0]

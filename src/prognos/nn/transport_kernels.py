@@ -7,30 +7,12 @@ diag(u) G diag(v) (Eq. 47). Nothing here knows what the columns shall sum to.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-
-SLACK = 0.01  # that bounds are too wide, for the sake of rounding
-
-
-@dataclass(frozen=True)
-class Range:
-    """Least and largest log G = -C / epsilon of each problem."""
-
-    low: Float[Tensor, " batch"]
-    high: Float[Tensor, " batch"]
-
-    def of(self, part: slice) -> "Range":
-        """The range of some of the problems."""
-        return Range(self.low[part], self.high[part])
-
-    def of_log_rows(self, log_column: Float[Tensor, "batch prototypes"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """Bounds of log(G v) of every token."""
-        top = log_column.amax(dim=1)
-        return top + self.low - SLACK, top + math.log(log_column.shape[1]) + self.high + SLACK
 
 
 @dataclass(frozen=True)
@@ -38,9 +20,10 @@ class Sweep:
     """Shares of the tokens (0 for padded ones) and log(G^T u), both at the level that the sweep was given."""
 
     share: Float[Tensor, "batch tokens"]
-    log_columns: Float[Tensor, "batch prototypes"]
+    log_columns: Float[np.ndarray, "batch prototypes"]
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """What the fixed point needs. A kernel remembers the row sums of its last sweep.
 
@@ -49,22 +32,30 @@ class Kernel(Protocol):
 
     dtype: torch.dtype
 
-    def sweep(self, log_column: Float[Tensor, "batch prototypes"], level: Float[Tensor, " batch"], active: list[int]) -> Sweep:
+    def rows(self, log_column: Float[np.ndarray, "batch prototypes"]) -> None:
+        """Row sums alone."""
+        ...
+
+    def sweep(self, log_column: Float[np.ndarray, "batch prototypes"], level: Float[np.ndarray, " batch"], active: list[int]) -> Sweep:
         """Row sums, shares and column sums."""
         ...
 
-    def log_rows(self) -> Float[Tensor, "batch tokens"]:
-        """The last log(G v), -inf for padded tokens."""
+    def share(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:
+        """Shares of the last rows at another level."""
         ...
 
-    def log_columns(self, level: Float[Tensor, " batch"], active: list[int]) -> Float[Tensor, "batch prototypes"]:
+    def log_columns(self, level: Float[np.ndarray, " batch"], active: list[int]) -> Float[np.ndarray, "batch prototypes"]:
         """Column sums log(G^T u) of the last rows at another level."""
         ...
 
+    def rest(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:
+        """1 - share without cancellation; 0 for padded tokens."""
+        ...
+
     def plan(
-        self, row_mass: Float[Tensor, "batch tokens"], log_column: Float[Tensor, "batch prototypes"]
-    ) -> Float[Tensor, "batch tokens prototypes"]:
-        """G diag(v), its rows scaled to sum to `row_mass`, in the kernel's own memory: the kernel is used up."""
+        self, row_mass: Float[Tensor, "batch tokens"], log_column: Float[np.ndarray, "batch prototypes"]
+    ) -> tuple[Float[Tensor, "batch tokens prototypes"], Float[np.ndarray, " batch"]]:
+        """G diag(v), its rows scaled to sum to `row_mass`, in the kernel's own memory (it is used up), and its sums."""
         ...
 
 
@@ -86,75 +77,109 @@ class ScaledKernel:
         cost: Float[Tensor, "batch tokens prototypes"],
         real: Bool[Tensor, "batch tokens"] | None,
         epsilon: float,
-        peak: Float[Tensor, " batch"] | None,
+        peak: Float[np.ndarray, " batch"] | None,
         memory: Float[Tensor, "batch tokens prototypes"],
     ) -> None:
         self.dtype = memory.dtype
-        peaks = (cost.amin(dim=2) / -epsilon if peak is None else peak[:, None]).to(self.dtype)
+        self._device = memory.device
+        self._peaks = peak
+        self._row_peaks = cost.amin(dim=2).double() / -epsilon if peak is None else None
+        peaks = self._tensor(peak)[:, None] if self._row_peaks is None else self._row_peaks.to(self.dtype)
         for i in range(len(cost)):  # one by one: what was added is still in the cache for the exponential
             torch.add(-peaks[i, :, None], cost[i].to(self.dtype), alpha=-1 / epsilon, out=memory[i]).exp_()
-        self._even = peak is not None and real is None  # one peak a problem, and no token to leave out
-        self._peak = peaks if real is None else torch.where(real, peaks, -math.inf)
+        self._real = None if real is None else real.to(self.dtype)
         self._kernel = memory
         self._rows = memory.new_empty(cost.shape[:2])
         self._weight = memory.new_empty(cost.shape[:2])
         self._columns = memory.new_empty(cost.shape[0], cost.shape[2])
-        self._top = memory.new_zeros(len(cost), dtype=torch.float64)
+        self._top = np.zeros(len(cost))
         self._problems = list(zip(memory, memory.transpose(1, 2), self._rows, self._weight, self._columns, strict=True))
-        self._one_by_one = memory.device.type == "cpu"  # faster there than batched products
+        self._one_by_one = self._device.type == "cpu"  # faster there than batched products
 
     @staticmethod
     def widest(dtype: torch.dtype) -> float:
         """Largest range of costs / epsilon for which no sum over- or underflows."""
         return 600.0 if dtype == torch.float64 else 75.0
 
-    def sweep(self, log_column: Float[Tensor, "batch prototypes"], level: Float[Tensor, " batch"], active: list[int]) -> Sweep:
-        """Row sums, shares and column sums, computed with v / max v."""
-        self._top = log_column.amax(dim=1)
-        column = (log_column - self._top[:, None]).exp_().to(self.dtype)
-        sink = self._sink(level)
+    def rows(self, log_column: Float[np.ndarray, "batch prototypes"]) -> None:
+        """Row sums, computed with v / max v."""
+        column = self._column(log_column)
         if self._one_by_one:
+            for (kernel, _, rows, _, _), one in zip(self._problems, column.unbind(), strict=True):
+                torch.mv(kernel, one, out=rows)
+        else:
+            torch.bmm(self._kernel, column[:, :, None], out=self._rows[:, :, None])
+
+    def sweep(self, log_column: Float[np.ndarray, "batch prototypes"], level: Float[np.ndarray, " batch"], active: list[int]) -> Sweep:
+        """Row sums, shares and column sums; one problem at a time it is still in the cache for its second product."""
+        if self._one_by_one:
+            column = self._column(log_column)
+            sink = self._sink(level)
             columns, sinks = column.unbind(), sink.unbind()
             for i in active:
                 kernel, transposed, rows, weight, sums = self._problems[i]
                 torch.mv(kernel, columns[i], out=rows)
                 torch.add(rows, sinks[i], out=weight).reciprocal_()
+                if self._real is not None:
+                    weight.mul_(self._real[i])
                 torch.mv(transposed, weight, out=sums)
-        else:
-            torch.bmm(self._kernel, column[:, :, None], out=self._rows[:, :, None])
-            torch.add(self._rows, sink, out=self._weight).reciprocal_()
-            torch.bmm(self._weight[:, None], self._kernel, out=self._columns[:, None])
-        return Sweep(self._rows * self._weight, self._columns.double().log().sub_(self._top[:, None]))
+            return Sweep(self._rows * self._weight, self._log_columns())
+        self.rows(log_column)
+        return Sweep(self.share(level), self.log_columns(level, active))
 
-    def log_rows(self) -> Float[Tensor, "batch tokens"]:
-        """The last log(G v)."""
-        return self._rows.log().add_(self._peak + self._top[:, None].to(self.dtype))
+    def share(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:
+        """Shares of the last rows at another level."""
+        self._weigh(level)
+        return self._rows * self._weight
 
-    def log_columns(self, level: Float[Tensor, " batch"], active: list[int]) -> Float[Tensor, "batch prototypes"]:
+    def log_columns(self, level: Float[np.ndarray, " batch"], active: list[int]) -> Float[np.ndarray, "batch prototypes"]:
         """Column sums log(G^T u) of the last rows at another level."""
-        torch.add(self._rows, self._sink(level), out=self._weight).reciprocal_()
+        self._weigh(level)
         if self._one_by_one:
             for i in active:
                 _, transposed, _, weight, sums = self._problems[i]
                 torch.mv(transposed, weight, out=sums)
         else:
             torch.bmm(self._weight[:, None], self._kernel, out=self._columns[:, None])
-        return self._columns.double().log().sub_(self._top[:, None])
+        return self._log_columns()
+
+    def rest(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:
+        """1 - share, as 1 / (1 + x / s)."""
+        rest = (self._rows / self._sink(level)).add_(1).reciprocal_()
+        return rest if self._real is None else rest * self._real
 
     def plan(
-        self, row_mass: Float[Tensor, "batch tokens"], log_column: Float[Tensor, "batch prototypes"]
-    ) -> Float[Tensor, "batch tokens prototypes"]:
-        """G diag(v), its rows scaled to sum to `row_mass`, in place."""
-        column = (log_column - self._top[:, None]).exp().to(self.dtype)
+        self, row_mass: Float[Tensor, "batch tokens"], log_column: Float[np.ndarray, "batch prototypes"]
+    ) -> tuple[Float[Tensor, "batch tokens prototypes"], Float[np.ndarray, " batch"]]:
+        """G diag(v), its rows scaled to sum to `row_mass`, in place, and its sums."""
+        column = self._tensor(np.exp(log_column - self._top[:, None]))
         weight = row_mass / self._rows
-        for i in range(len(column)):
-            self._kernel[i].mul_(column[i]).mul_(weight[i][:, None])
-        return self._kernel
+        sums = [self._kernel[i].mul_(column[i]).mul_(weight[i][:, None]).sum() for i in range(len(column))]
+        return self._kernel, torch.stack(sums).double().cpu().numpy()
 
-    def _sink(self, level: Float[Tensor, " batch"]) -> Float[Tensor, "batch _"]:
-        """The sink's s in the scale of the stored row sums: one number a problem, or one a token (inf when padded)."""
-        scaled = (level - self._top)[:, None]
-        return (scaled - self._peak[:, :1]).exp().to(self.dtype) if self._even else (scaled.to(self.dtype) - self._peak).exp_()
+    def _column(self, log_column: Float[np.ndarray, "batch prototypes"]) -> Float[Tensor, "batch prototypes"]:
+        """v of a new sweep, divided by its largest entry."""
+        self._top = log_column.max(axis=1)
+        return self._tensor(np.exp(log_column - self._top[:, None]))
+
+    def _weigh(self, level: Float[np.ndarray, " batch"]) -> None:
+        """u of the last rows, up to the scale of v."""
+        torch.add(self._rows, self._sink(level), out=self._weight).reciprocal_()
+        if self._real is not None:
+            self._weight.mul_(self._real)
+
+    def _sink(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch _"]:
+        """The sink's s in the scale of the stored row sums: one number a problem, or one a token."""
+        scaled = level - self._top
+        if self._row_peaks is None:
+            return self._tensor(np.exp(scaled - self._peaks))[:, None]
+        return (torch.from_numpy(scaled).to(self._device)[:, None] - self._row_peaks).exp_().to(self.dtype)
+
+    def _log_columns(self) -> Float[np.ndarray, "batch prototypes"]:
+        return np.log(self._columns.cpu().numpy().astype(np.float64)) - self._top[:, None]
+
+    def _tensor(self, values: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
+        return torch.from_numpy(values).to(self._device, self.dtype)
 
 
 class LogKernel:
@@ -163,27 +188,39 @@ class LogKernel:
     def __init__(self, cost: Float[Tensor, "batch tokens prototypes"], real: Bool[Tensor, "batch tokens"] | None, epsilon: float) -> None:
         self.dtype = torch.float64
         self._log_kernel = cost.double() / -epsilon
-        self._real = real
         self._log_rows = self._log_kernel[:, :, 0]
+        self._real = torch.ones_like(self._log_rows, dtype=torch.bool) if real is None else real
 
-    def sweep(self, log_column: Float[Tensor, "batch prototypes"], level: Float[Tensor, " batch"], active: list[int]) -> Sweep:
+    def rows(self, log_column: Float[np.ndarray, "batch prototypes"]) -> None:
+        """Row sums log(G v)."""
+        self._log_rows = torch.logsumexp(self._log_kernel + self._tensor(log_column)[:, None], dim=2)
+
+    def sweep(self, log_column: Float[np.ndarray, "batch prototypes"], level: Float[np.ndarray, " batch"], active: list[int]) -> Sweep:
         """Row sums, shares and column sums."""
-        self._log_rows = torch.logsumexp(self._log_kernel + log_column[:, None], dim=2)
-        return Sweep(torch.sigmoid(self.log_rows() - level[:, None]), self.log_columns(level, active))
+        self.rows(log_column)
+        return Sweep(self.share(level), self.log_columns(level, active))
 
-    def log_rows(self) -> Float[Tensor, "batch tokens"]:
-        """The last log(G v)."""
-        return self._log_rows if self._real is None else self._log_rows.masked_fill(~self._real, -math.inf)
+    def share(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:
+        """Shares of the last rows at another level."""
+        return torch.sigmoid(self._log_rows - self._tensor(level)[:, None]) * self._real
 
-    def log_columns(self, level: Float[Tensor, " batch"], active: list[int]) -> Float[Tensor, "batch prototypes"]:
+    def log_columns(self, level: Float[np.ndarray, " batch"], active: list[int]) -> Float[np.ndarray, "batch prototypes"]:
         """Column sums log(G^T u) of the last rows at another level."""
-        log_weight = -torch.logaddexp(self._log_rows, level[:, None])
-        if self._real is not None:
-            log_weight = log_weight.masked_fill(~self._real, -math.inf)
-        return torch.logsumexp(self._log_kernel + log_weight[:, :, None], dim=1)
+        log_weight = -torch.logaddexp(self._log_rows, self._tensor(level)[:, None])
+        log_weight = log_weight.masked_fill(~self._real, -math.inf)
+        return torch.logsumexp(self._log_kernel + log_weight[:, :, None], dim=1).cpu().numpy()
+
+    def rest(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:
+        """1 - share without cancellation."""
+        return torch.sigmoid(self._tensor(level)[:, None] - self._log_rows) * self._real
 
     def plan(
-        self, row_mass: Float[Tensor, "batch tokens"], log_column: Float[Tensor, "batch prototypes"]
-    ) -> Float[Tensor, "batch tokens prototypes"]:
-        """G diag(v), its rows scaled to sum to `row_mass`, in place."""
-        return self._log_kernel.add_(log_column[:, None]).add_((row_mass.log() - self._log_rows)[:, :, None]).exp_()
+        self, row_mass: Float[Tensor, "batch tokens"], log_column: Float[np.ndarray, "batch prototypes"]
+    ) -> tuple[Float[Tensor, "batch tokens prototypes"], Float[np.ndarray, " batch"]]:
+        """G diag(v), its rows scaled to sum to `row_mass`, in place, and its sums."""
+        log_row = (row_mass.log() - self._log_rows)[:, :, None]
+        plan = self._log_kernel.add_(self._tensor(log_column)[:, None]).add_(log_row).exp_()
+        return plan, plan.sum(dim=(1, 2)).cpu().numpy()
+
+    def _tensor(self, values: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
+        return torch.from_numpy(values).to(self._log_kernel)

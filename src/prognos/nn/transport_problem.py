@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from prognos.nn.transport_kernels import Range, ScaledKernel
-from prognos.nn.transport_marginals import Marginals
+from prognos.nn.transport_kernels import ScaledKernel
+from prognos.nn.transport_marginals import Marginals, Range
 
 ENTRIES_AT_ONCE = {"cpu": 8_000_000}  # entries of the cost solved together: as many as a large cache holds
 ENTRIES_AT_ONCE_ELSEWHERE = 64_000_000
@@ -64,57 +65,59 @@ def checked_problem(
     if real is not None:
         cost = cost.masked_fill(~real[:, :, None], 0.0)
     extremes = [(one.amin(), one.amax()) for one in cost]  # both keep NaN; one by one, from the cache
-    least, largest = (torch.stack(values).double() for values in zip(*extremes, strict=True))
-    refuse(~(least.isfinite() & largest.isfinite()), "a cost that is not finite (NaN or infinite)", "look at their tokens")
+    least, largest = (torch.stack(values).double().cpu().numpy() for values in zip(*extremes, strict=True))
+    refuse(~(np.isfinite(least) & np.isfinite(largest)), "a cost that is not finite (NaN or infinite)", "look at their tokens")
     rho = checked_mass(cost, mass)
-    prior = torch.where(rho > 0, rho, 1.0).log() - math.log(cost.shape[2])
-    marginals = Marginals(n_tokens, rho, prior[:, None].expand(-1, cost.shape[2]), epsilon / kl_weight)
+    prior = np.log(np.where(rho > 0, rho, 1.0)) - math.log(cost.shape[2])
+    marginals = Marginals(n_tokens, rho, np.repeat(prior[:, None], cost.shape[2], axis=1), epsilon / kl_weight)
     return Problem(cost, real, epsilon, marginals, Range(largest / -epsilon, least / -epsilon))
 
 
 def checked_mask(
     cost: Float[Tensor, "batch tokens prototypes"], mask: Bool[Tensor, "batch tokens"] | None
-) -> tuple[Bool[Tensor, "batch tokens"] | None, Float[Tensor, " batch"]]:
+) -> tuple[Bool[Tensor, "batch tokens"] | None, Float[np.ndarray, " batch"]]:
     """The mask, None when it hides nothing, and the number of real tokens of each patient."""
     batch, tokens, _ = cost.shape
     if mask is None:
-        return None, torch.full((batch,), float(tokens), dtype=torch.float64, device=cost.device)
+        return None, np.full(batch, float(tokens))
     if mask.shape != cost.shape[:2]:
         raise ValueError(f"mask has the shape {tuple(mask.shape)} and cost {tuple(cost.shape)}; mask must be (batch, tokens) of cost.")
-    n_tokens = mask.sum(dim=1).double()
+    n_tokens = mask.sum(dim=1).double().cpu().numpy()
     refuse(n_tokens == 0, "no real token", "leave them out, or give each at least one token")
     return (None if bool(mask.all()) else mask), n_tokens
 
 
-def checked_mass(cost: Float[Tensor, "batch tokens prototypes"], mass: float | int | Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """rho of each patient, in float64."""
-    rho = torch.as_tensor(mass, dtype=torch.float64, device=cost.device).detach()
-    if rho.dim() > 0 and rho.shape != cost.shape[:1]:
-        raise ValueError(f"mass has the shape {tuple(rho.shape)} for {len(cost)} patients; give one number, or one a patient.")
-    rho = rho.expand(len(cost))
+def checked_mass(
+    cost: Float[Tensor, "batch tokens prototypes"], mass: float | int | Float[Tensor, " batch"]
+) -> Float[np.ndarray, " batch"]:
+    """The mass of each patient."""
+    rho = torch.as_tensor(mass).detach().double().cpu().numpy()
+    if rho.ndim > 0 and rho.shape != cost.shape[:1]:
+        raise ValueError(f"mass has the shape {rho.shape} for {len(cost)} patients; give one number, or one a patient.")
+    rho = np.array(np.broadcast_to(rho, len(cost)))
     wrong = ~((rho >= 0) & (rho <= 1))
-    values = ", ".join(f"{value:g}" for value in rho[wrong][:SHOWN].tolist())
+    values = ", ".join(f"{value:g}" for value in rho[wrong][:SHOWN])
     refuse(wrong, f"a mass outside 0..1 ({values})", "mass is the fraction rho of the tokens' mass that prototypes get")
     return rho
 
 
-def checked_start(start: Float[Tensor, "batch prototypes"] | None, problem: Problem) -> Float[Tensor, "batch prototypes"]:
-    """log v to start from: `start`, or zeros."""
+def checked_start(start: Float[Tensor, "batch prototypes"] | None, problem: Problem) -> Float[np.ndarray, "batch prototypes"]:
+    """Where log v starts: `start`, or zeros."""
     batch, _, prototypes = problem.cost.shape
     if start is None:
-        return torch.zeros(batch, prototypes, dtype=torch.float64, device=problem.cost.device)
+        return np.zeros((batch, prototypes))
     if start.shape != (batch, prototypes):
         raise ValueError(f"start has the shape {tuple(start.shape)}; log v of this cost has (batch, prototypes) = ({batch}, {prototypes}).")
-    start = start.detach().double()
-    refuse(~start.isfinite().all(dim=1), "a start that is not finite", "pass Plan.log_column of a converged plan, or None")
-    return start
+    values = start.detach().double().cpu().numpy()
+    refuse(~np.isfinite(values).all(axis=1), "a start that is not finite", "pass Plan.log_column of a converged plan, or None")
+    return values
 
 
-def refuse(wrong: Bool[Tensor, " batch"], what: str, remedy: str) -> None:
+def refuse(wrong: Bool[np.ndarray, " batch"], what: str, remedy: str) -> None:
     """Raise a ValueError that names the patients, if any, where `wrong` holds."""
-    if not bool(wrong.any()):
+    if not wrong.any():
         return
-    places = wrong.nonzero()[:, 0].tolist()
+    places = np.flatnonzero(wrong)
     named = ", ".join(map(str, places[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
     raise ValueError(f"{len(places)} of {len(wrong)} patients of the batch (at {named}) have {what}; {remedy}.")
 
@@ -123,16 +126,16 @@ def arithmetic_of(problem: Problem) -> list[Arithmetic]:
     """For each problem the cheapest arithmetic in which no sum over- or underflows and no digit that counts is lost."""
     mass, limits = problem.marginals.mass, problem.limits
     spread = limits.high - limits.low
-    size = torch.maximum(limits.high.abs(), limits.low.abs())
+    size = np.maximum(np.abs(limits.high), np.abs(limits.low))
     by_row = spread > ScaledKernel.widest(torch.float32)
-    if bool(by_row.any()):
-        rows = (problem.cost[by_row].amax(dim=2) - problem.cost[by_row].amin(dim=2)).amax(dim=1)
-        spread = spread.masked_scatter(by_row, rows.double() / problem.epsilon)
+    if by_row.any():
+        wide = [(one.amax(dim=1) - one.amin(dim=1)).amax() for one, needed in zip(problem.cost, by_row, strict=True) if needed]
+        spread[by_row] = torch.stack(wide).double().cpu().numpy() / problem.epsilon
     single = (spread <= ScaledKernel.widest(torch.float32)) & (size <= 500) & (mass >= 1e-3)
     single &= ((mass <= 1 - 1e-5) | (mass == 1)) & (problem.dtype == torch.float32)
     double = (spread <= ScaledKernel.widest(torch.float64)) & (size <= 1e6) & (mass >= 1e-30)
-    kinds = torch.where(single, 3 - by_row.long(), double.long())
-    return [ARITHMETICS[kind] for kind in torch.where(mass == 0, 4, kinds).tolist()]
+    kinds = np.select([mass == 0, single & ~by_row, single, double], [4, 3, 2, 1], 0)
+    return [ARITHMETICS[kind] for kind in kinds]
 
 
 def parts(problem: Problem) -> Iterator[tuple[slice, Arithmetic]]:
