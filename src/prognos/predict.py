@@ -104,7 +104,7 @@ def predict(
         for name in without:
             if name not in (*known, *cohort.modalities):
                 raise ValueError(f"--without: {unknown('modality', name, dict.fromkeys([*known, *cohort.modalities]))}")
-        answered = fitted.predict(cohort, chosen, without=tuple(without), horizons=horizons)
+        answered = fitted.predict(cohort, chosen, without=tuple(without), horizons=horizons.tolist())
         risks.append(answered.risk - (fitted.threshold if len(folders) > 1 else 0.0))
         curves.append(answered.survival)
         nothing = answered.without_input

@@ -50,9 +50,15 @@ def speak(*, quiet: bool) -> None:
     logger = logging.getLogger("prognos")
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.handlers = [handler]
+    logger.handlers = [Voice()]
+
+
+class Voice(logging.Handler):
+    """Says a message of the package as text, wherever the standard error leads at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Says it."""
+        say(record.getMessage())
 
 
 def pairs(items: list[str], option: str) -> dict[str, str]:

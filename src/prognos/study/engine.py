@@ -10,6 +10,7 @@ that started them ends, however it ended: a run that was killed and is resumed n
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -99,7 +100,8 @@ def _serial(shared: Any) -> Map:
 
 def _spread(pool: ProcessPoolExecutor, reports: Any) -> Map:
     def spread_map(function: TaskFunction, tasks: Sequence[Any], watch: Watch | None = None) -> Iterator[tuple[int, Any]]:
-        pending: dict[Future[Any], int] = {pool.submit(_call, function, index, task): index for index, task in enumerate(tasks)}
+        with _uninterrupted():
+            pending: dict[Future[Any], int] = {pool.submit(_call, function, index, task): index for index, task in enumerate(tasks)}
         while pending:
             done, _ = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             while not reports.empty():
@@ -114,6 +116,22 @@ def _spread(pool: ProcessPoolExecutor, reports: Any) -> Map:
                 yield index, future.result()
 
     return spread_map
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds an interrupt back until the block is done: a process that is being started would die of it with a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _named(task: Any, error: BaseException) -> Exception:
@@ -143,8 +161,6 @@ _worker: dict[str, Any] = {}
 
 
 def _begin_worker(shared: Any, reports: Any) -> None:
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal interrupts all; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     runtime.apply_host_settings(threads=1)

@@ -119,7 +119,7 @@ def predict_pattern(fitted: Any, test: Cohort, pattern: Pattern, seed: int, hori
     measured = {patient: [m for m in modalities if has[m][row]] for row, patient in enumerate(test.patients)}
     lost = missing_of(pattern, measured, seed)
     drawn = {patient: tuple(sorted(gone - pattern.absent)) for patient, gone in lost.items() if gone - pattern.absent}
-    return fitted.predict(test, without=tuple(sorted(pattern.absent)), absent=drawn, horizons=horizons)
+    return fitted.predict(test, without=tuple(sorted(pattern.absent)), absent=drawn, horizons=horizons.tolist())
 
 
 def best_epoch(log: pd.DataFrame) -> int | None:
