@@ -8,6 +8,8 @@ l(all training patients) - l(inner training part), both at the coefficients of t
 Houwelingen 1993). Inner folds keep sites together where the training fold has sites enough.
 """
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -23,7 +25,9 @@ from prognos.types import Bag, InputShape, Prediction, Progress, Survival, Train
 class ClinicalConfig(ModelConfig):
     """Settings of the clinical Cox model."""
 
-    penalties: tuple[float, ...] = Field((0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0), description="ridge penalties that are tried")
+    penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0), min_length=1, description="ridge penalties that are tried"
+    )
     inner_folds: int = Field(5, ge=2, description="inner folds that choose the penalty")
 
 

@@ -45,8 +45,9 @@ class LateFusion(Model):
         risks = torch.cat([self._risks(bag) for bag in train.bags(batch_size=8)])
         for m in range(risks.shape[1]):
             known = risks[~risks[:, m].isnan(), m]
+            spread = float(known.std()) if len(known) > 1 else 0.0
             self.mean[m] = known.mean()
-            self.deviation[m] = known.std().clamp(min=1e-6) if len(known) > 1 else 1.0
+            self.deviation[m] = spread if spread > 0 else 1.0  # a part that says the same of everyone adds nothing
         with torch.no_grad():
             self.head.weight.weight.fill_(1.0)
 

@@ -19,7 +19,7 @@ class Null(Model):
     """Risk 0 and one curve for every patient."""
 
     Config = NullConfig
-    needs = Needs(modalities=("clinical",))
+    needs = Needs(modalities=())
     trained = False
 
     def __init__(self, config: NullConfig, shape: InputShape):
@@ -28,7 +28,7 @@ class Null(Model):
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The same for everyone."""
-        return self.head(bag["clinical"].values.new_zeros(len(bag), 1))
+        return self.head(self.head.curve.new_zeros(len(bag), 1, dtype=torch.float32))
 
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """Nothing is trained."""

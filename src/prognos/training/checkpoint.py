@@ -4,54 +4,52 @@ A safetensors file: tensors by name, and one JSON text in its header. Nothing is
 """
 
 import json
-from dataclasses import dataclass
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from prognos import files
 
-
-@dataclass(frozen=True)
-class Position:
-    """Where training stands.
-
-    Args:
-        stage: index of the running stage.
-        epoch: epochs of it that are done.
-        log: rows of the log so far.
-    """
-
-    stage: int
-    epoch: int
-    log: tuple[dict[str, Any], ...]
+Log = list[dict[str, Any]]
+"""One row for each epoch that is done."""
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, position: Position, fingerprint: str) -> None:
+class CheckpointWarning(UserWarning):
+    """A checkpoint that cannot be used; the stage of training begins anew, and its result is the same."""
+
+
+def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, log: Log, fingerprint: str) -> None:
     """Writes the state of training under a temporary name and renames it."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    header = {"stage": position.stage, "epoch": position.epoch, "log": list(position.log), "fingerprint": fingerprint}
-    files.write_tensors(path, {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {"position": json.dumps(header)})
+    tensors |= {f"random.{name}": state for name, state in random_state().items()}
+    header = {"log": log, "fingerprint": fingerprint}
+    files.write_tensors(path, tensors, {"position": json.dumps(header)})
 
 
-def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], Position] | None:
-    """The tensors and position of a checkpoint; None when there is none, or it belongs to another job."""
+def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], Log] | None:
+    """The tensors and the log of a checkpoint; None when there is none, when it belongs to another fit, or (with a warning) is damaged."""
     if not path.is_file():
         return None
-    with safe_open(path, framework="pt") as opened:
-        header = json.loads(opened.metadata()["position"])
-        if header["fingerprint"] != fingerprint:
-            return None
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a dict)
-    return tensors, Position(header["stage"], header["epoch"], tuple(header["log"]))
+    try:
+        with safe_open(path, framework="pt") as opened:
+            header = json.loads(opened.metadata()["position"])
+            if header["fingerprint"] != fingerprint:
+                return None
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        warnings.warn(
+            f"{path} is damaged ({error}): it is ignored and this stage of training begins anew; nothing needs to be done.",
+            CheckpointWarning,
+            stacklevel=2,
+        )
+        return None
+    return tensors, header["log"]
 
 
 def restore(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
@@ -63,9 +61,23 @@ def restore(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    set_random_state({name.removeprefix("random."): v for name, v in tensors.items() if name.startswith("random.")})
+
+
+def random_state() -> dict[str, Tensor]:
+    """The state of torch's generators of this process, by device: what dropout will draw next."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states |= {f"cuda:{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def set_random_state(states: dict[str, Tensor]) -> None:
+    """Puts torch's generators back to where they stood; devices that this machine lacks are passed over."""
+    torch.set_rng_state(states["cpu"])
+    for name, state in states.items():
+        if name.startswith("cuda:") and int(name.removeprefix("cuda:")) < torch.cuda.device_count():
+            torch.cuda.set_rng_state(state, name)
 
 
 def load_state(model: nn.Module, state: dict[str, Tensor]) -> None:

@@ -11,15 +11,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+import prognos
 from prognos.cohort import Cohort
+from prognos.cohort.defects import naming
 from prognos.config import bind
 from prognos.models import entry_of
-from prognos.models.contract import Model
+from prognos.models.contract import Model, Needs
 from prognos.risk.marginal import MarginalHead
 from prognos.runtime import derive_seed, device
-from prognos.tokens.inputs import Inputs, InputsConfig
+from prognos.tokens.inputs import Inputs, InputsConfig, MissingModality
 from prognos.training.fitted import Fitted
-from prognos.training.fold import Fold, batches_by_size, feedable, having_any
+from prognos.training.fold import Fold, evaluation_bags, feedable, having_any
 from prognos.training.loop import run_stage
 from prognos.training.recipe import TrainingConfig
 
@@ -73,32 +75,40 @@ def fit(
         options: folder for checkpoints, fitted parts, validation patients, progress.
 
     Raises:
-        ValueError: an unknown model or key, a cohort that cannot feed the model, or training patients without an event.
+        MissingModality: no training patient has what the model reads.
+        ValueError: an unknown model or key, gene sets that were not given, training patients without an event, or patients
+            who are trained on and validated on.
+        FloatingPointError: a loss or risk that is not a number; the message names the patients.
 
     Example:
         >>> fitted = prognos.fit(cohort, "snn", training={"epochs": 5})  # doctest: +SKIP
     """
+    if seed < 0:
+        raise ValueError(f"the seed is {seed}; choose a whole number from 0.")
     options = options or FitOptions()
     entry = entry_of(model)
     kind = entry.load()
     model_config = bind(kind.Config, {**entry.config, **(config or {})}, f"model.{model}")
     recipe = bind(TrainingConfig, {**entry.training, **(training or {})}, "training")
     input_config = bind(InputsConfig, {**entry.inputs, **(inputs or {})}, "inputs")
-    train = _training_patients(cohort, model, kind)
+    train = _training_patients(cohort, model, kind.needs, input_config)
+    _check_validation(train, options.validation)
     parts = _parts(train, kind, seed, training=training, inputs=inputs, options=options)
     learnt_inputs = Inputs.learn(train, kind.needs, input_config)
+    _check_parts(parts, learnt_inputs)
     fold = Fold(train, learnt_inputs.reader(train), torch.device(device(recipe.device)), input_config.n_patches)
-    fingerprint = _fingerprint(model, seed, model_config, recipe, input_config, train)
+    fingerprint = _fingerprint([model, seed], (model_config, recipe, input_config), fold, learnt_inputs, options.validation)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("fit", seed))
         built: Model = kind(model_config, learnt_inputs.shape)
         if parts:
             built.take_parts({name: part.model for name, part in parts.items()})
+        _check_windows(model, built, recipe)
         built.to(fold.device)
         built.learn(fold)
         log = _train(built, fold, learnt_inputs, recipe, seed=seed, fingerprint=fingerprint, options=options)
     built.eval()
-    risk = _training_risk(built, fold)
+    risk = _risks(built, fold, recipe, seed)
     built.finish(fold, risk)
     marginal = MarginalHead()
     marginal.learn_baseline(risk, fold.survival.to("cpu"))
@@ -110,19 +120,19 @@ def fit(
         training=recipe,
         seed=seed,
         log=log,
-        threshold=float(risk.double().median()),
+        threshold=float(np.median(risk.double().cpu().numpy())),
         marginal=marginal,
         provenance=_provenance(train, built),
     )
 
 
-def _training_patients(cohort: Cohort, name: str, kind: Any) -> Cohort:
+def _training_patients(cohort: Cohort, name: str, needs: Needs, config: InputsConfig) -> Cohort:
     """The patients that have some input, of a cohort that can feed the model and has events."""
-    reason = feedable(cohort, kind.needs)
+    reason = feedable(cohort, needs, config)
     if reason is not None:
-        raise ValueError(f"{name} cannot be fitted: {reason}; choose another model or cohort.")
-    usable = np.array(cohort.patients)[having_any(cohort, kind.needs.modalities)]
-    train = cohort.subset(tuple(usable))
+        kind = ValueError if "gene sets" in reason else MissingModality
+        raise kind(f"{name} cannot be fitted: {reason}; choose another model or cohort.")
+    train = cohort.subset(tuple(np.array(cohort.patients)[having_any(cohort, needs.modalities, config.omics_kinds)]))
     n_events = int(np.sum(train.event))
     if len(train.patients) < 2 or not n_events:
         raise ValueError(
@@ -130,6 +140,25 @@ def _training_patients(cohort: Cohort, name: str, kind: Any) -> Cohort:
             "at least 2 patients and 1 event are needed: use fewer folds or another endpoint."
         )
     return train
+
+
+def _check_validation(train: Cohort, validation: Cohort | None) -> None:
+    """Nobody is trained on and validated on."""
+    both = sorted(set(train.patients) & set(validation.patients)) if validation is not None else []
+    if both:
+        raise ValueError(
+            f"{len(both)} patients are in the training and the validation part ({naming(both)}): choose an epoch on patients that the "
+            "model was not trained on."
+        )
+
+
+def _check_windows(name: str, model: Model, recipe: TrainingConfig) -> None:
+    """A loss that compares patients needs more than one of them at a time."""
+    if type(model).trained and model.head.shares_risk_set and recipe.batch_size * recipe.accumulate == 1:
+        raise ValueError(
+            f"{name} cannot be fitted with batch_size = 1 and accumulate = 1: Cox's loss compares patients, and one alone teaches "
+            "nothing; raise training.accumulate or training.batch_size."
+        )
 
 
 def _parts(
@@ -146,6 +175,18 @@ def _parts(
     return fitted
 
 
+def _check_parts(parts: Mapping[str, Fitted], inputs: Inputs) -> None:
+    """Parts that were given are the models they are given for and read what the whole reads."""
+    for name, part in parts.items():
+        read = part.inputs.omics.schema.features if part.inputs.omics is not None else ()
+        genes = inputs.omics.schema.features if part.inputs.omics is not None and inputs.omics is not None else ()
+        if part.name != name or read != genes or part.inputs.d_patch not in (0, inputs.d_patch):
+            raise ValueError(
+                f"the part {name!r} that was given is a fitted {part.name!r} of {len(read)} omics features and patches of width "
+                f"{part.inputs.d_patch}; here {name!r} reads {len(genes)} and {inputs.d_patch}: give one that was fitted on this fold."
+            )
+
+
 def _train(
     model: Model, fold: Fold, inputs: Inputs, recipe: TrainingConfig, *, seed: int, fingerprint: str, options: FitOptions
 ) -> pd.DataFrame:
@@ -153,11 +194,12 @@ def _train(
     rows: list[dict[str, Any]] = []
     if not type(model).trained:
         return pd.DataFrame(rows)
+    validation = _validation_fold(options.validation, inputs, fold)
     for index, stage in enumerate(model.stages(recipe.epochs, recipe.learning_rate)):
         checkpoint = options.folder / f"checkpoint-{index}.safetensors" if options.folder else None
         for row in run_stage(model, fold, recipe, stage, seed=seed, checkpoint=checkpoint, fingerprint=fingerprint):
-            if options.validation is not None and "validation_concordance" not in row:
-                row["validation_concordance"] = _validation_concordance(model, inputs, options.validation, fold)
+            if validation is not None and "validation_concordance" not in row:
+                row["validation_concordance"] = _validation_concordance(model, validation, recipe, seed)
             rows.append(row)
             if options.progress is not None:
                 options.progress(FitProgress(stage.name, row["epoch"] + 1, stage.epochs, row["total"]))
@@ -165,44 +207,55 @@ def _train(
 
 
 @torch.no_grad()
-def _training_risk(model: Model, fold: Fold) -> torch.Tensor:
-    """Risks of the training patients, from all their patches."""
-    risks = [model(bag).risk for bag in _evaluation_bags(model, fold)]
-    risk = torch.cat(risks)
-    if not bool(risk.isfinite().all()):
-        raise FloatingPointError(f"the risks of {int((~risk.isfinite()).sum())} training patients are not finite; lower the learning rate.")
+def _risks(model: Model, fold: Fold, recipe: TrainingConfig, seed: int) -> torch.Tensor:
+    """Risks of the patients of a fold, read as they are read in prediction."""
+    found: dict[str, torch.Tensor] = {}
+    for bag in evaluation_bags(fold.reader, fold.patients, most_patches=recipe.evaluation_patches, seed=seed):
+        found |= dict(zip(bag.patients, model(bag.to(fold.device)).risk, strict=True))
+    risk = torch.stack([found[patient] for patient in fold.patients])
+    bad = [patient for patient, fine in zip(fold.patients, risk.isfinite().tolist(), strict=True) if not fine]
+    if bad:
+        raise FloatingPointError(
+            f"the risks of {len(bad)} of {len(fold.patients)} patients are not finite ({naming(bad)}); look at their features, or "
+            "lower the learning rate."
+        )
     return risk
 
 
-def _evaluation_bags(model: Model, fold: Fold) -> Any:
-    histology = "histology" in model.needs.modalities
-    sizes = {p: fold.reader.n_patches(p) for p in fold.patients} if histology else {}
-    for batch in batches_by_size(fold.patients, sizes):
-        yield fold.reader.bag(batch).to(fold.device)
+def _validation_fold(validation: Cohort | None, inputs: Inputs, fold: Fold) -> Fold | None:
+    """The validation patients that have some input; None when there are none."""
+    if validation is None:
+        return None
+    watched = validation.subset(tuple(np.array(validation.patients)[having_any(validation, inputs.modalities, inputs.config.omics_kinds)]))
+    return Fold(watched, inputs.reader(watched), fold.device, fold.n_patches) if watched.patients else None
 
 
-@torch.no_grad()
-def _validation_concordance(model: Model, inputs: Inputs, validation: Cohort, fold: Fold) -> float:
+def _validation_concordance(model: Model, validation: Fold, recipe: TrainingConfig, seed: int) -> float:
     """Harrell's C on the validation patients; NaN where no pair can be compared."""
     from prognos.metrics import NoComparablePairs, concordance
 
-    reader = inputs.reader(validation)
-    view = Fold(validation, reader, fold.device, fold.n_patches)
     training = model.training
     model.eval()
-    risk = torch.cat([model(bag).risk for bag in _evaluation_bags(model, view)]).double().cpu().numpy()
+    risk = _risks(model, validation, recipe, seed).double().cpu().numpy()
     model.train(training)
     try:
-        return concordance(risk, np.asarray(validation.time), np.asarray(validation.event))
+        return concordance(risk, np.asarray(validation.cohort.time), np.asarray(validation.cohort.event))
     except NoComparablePairs:
         return float("nan")
 
 
-def _fingerprint(model: str, seed: int, *parts: Any) -> str:
-    """Identity of a fit: a checkpoint of another model, seed, setting or set of patients is never gone on from."""
-    *configs, train = parts
-    text = json.dumps([model, seed, [c.model_dump(mode="json") for c in configs], list(train.patients), list(map(float, train.time))])
-    return hashlib.sha256(text.encode()).hexdigest()
+def _fingerprint(identity: list[Any], configs: tuple[Any, ...], fold: Fold, inputs: Inputs, validation: Cohort | None) -> str:
+    """Identity of a fit: a checkpoint of another model, seed, setting, patient or measurement is never gone on from."""
+    train = fold.cohort
+    said = [
+        *identity,
+        [config.model_dump(mode="json") for config in configs],
+        inputs.state(),
+        [[p, float(t), bool(e), fold.reader.n_patches(p)] for p, t, e in zip(train.patients, train.time, train.event, strict=True)],
+        None if validation is None else list(validation.patients),
+        [prognos.__version__, torch.__version__],
+    ]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _provenance(train: Cohort, model: Model) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,26 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from prognos import files
 from prognos.cohort import Cohort
+from prognos.cohort.defects import naming
+from prognos.config import unknown
 from prognos.models import entry_of
 from prognos.models.contract import Model, ModelConfig
 from prognos.risk.marginal import MarginalHead
 from prognos.tokens.inputs import Inputs
 from prognos.training.checkpoint import load_state
-from prognos.training.fold import batches_by_size, having_any
+from prognos.training.fold import evaluation_bags, having_any
 from prognos.training.recipe import TrainingConfig
 from prognos.types import Bag, InputShape, Prediction
 
 FORMAT = 1
 """Version of the files that `Fitted.save` writes; a newer one is refused."""
+
+KEYS = ("format", "model", "config", "parts", "training", "seed", "threshold", "shape", "inputs", "weights_sha256", "provenance")
+"""What fitted.json says."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class Fitted:
         patients: Sequence[str] | None = None,
         *,
         without: Sequence[str] = (),
-        horizons: Sequence[float] | None = None,
+        horizons: Sequence[float] | np.ndarray | None = None,
         absent: Mapping[str, Sequence[str]] | None = None,
     ) -> Predictions:
         """Risks and curves of a cohort's patients, from all their patches, the same every time.
@@ -89,12 +96,16 @@ class Fitted:
         Args:
             cohort: any cohort with the model's modalities; its survival is not looked at.
             patients: which of them; everyone when empty.
-            without: modalities that nobody is taken to have.
+            without: modalities that nobody is taken to have; one may be given by its name alone.
             horizons: days of the survival curves; 1, 3 and 5 years when empty.
             absent: for single patients, modalities that they are taken not to have.
+
+        Raises:
+            ValueError: a patient, a modality or a horizon that cannot be, or features of another encoder than in training.
+            FloatingPointError: a risk that is not finite; the message names the patients.
         """
         chosen = tuple(cohort.patients if patients is None else patients)
-        times = np.asarray(horizons if horizons is not None else (365.0, 1095.0, 1825.0), dtype=float)
+        times = _days((365.0, 1095.0, 1825.0) if horizons is None else horizons)
         risk, curves = np.full(len(chosen), np.nan), np.full((len(chosen), len(times)), np.nan)
         with_input = np.zeros(len(chosen), dtype=bool)
         place = {patient: i for i, patient in enumerate(chosen)}
@@ -104,12 +115,16 @@ class Fitted:
             risk[rows] = prediction.risk.double().cpu().numpy()
             curves[rows] = self.model.head.survival_curve(prediction, grid.to(prediction.risk.device)).cpu().numpy()
             with_input[rows] = _has_input(bag, self.model).cpu().numpy()
+        bad = [patient for i, patient in enumerate(chosen) if with_input[i] and not np.isfinite(risk[i])]
+        if bad:
+            raise FloatingPointError(
+                f"{self.name} gives {len(bad)} of {len(chosen)} patients a risk that is not finite ({naming(bad)}); look at their features."
+            )
         nothing = ~with_input
         risk[nothing] = self.threshold
         curves[nothing] = self.marginal.survival_curve(Prediction(torch.zeros(1)), grid).numpy()
         return Predictions(chosen, risk, times, curves, nothing)
 
-    @torch.no_grad()
     def predictions(
         self,
         cohort: Cohort,
@@ -118,35 +133,48 @@ class Fitted:
         without: Sequence[str] = (),
         absent: Mapping[str, Sequence[str]] | None = None,
     ) -> Iterator[tuple[Bag, Prediction]]:
-        """Bags and predictions with their evidence, a few patients at a time; patients with no input at all are left out."""
+        """Bags and predictions with their evidence, a few patients at a time, in an order that does not depend on the one given.
+
+        Patients with none of the model's modalities are left out.
+        """
+        gone = self._modalities(without, cohort)
+        single = {patient: self._modalities(names, cohort) for patient, names in (absent or {}).items()}
+        unknown_patients = sorted(set(single) - set(cohort.patients))
+        if unknown_patients:
+            raise ValueError(
+                f"absent names {len(unknown_patients)} patients who are not in {cohort.name} ({naming(unknown_patients)}): "
+                "choose among Cohort.patients."
+            )
         subset = cohort.subset(tuple(patients))
-        kept = tuple(np.array(subset.patients)[having_any(subset, self.model.needs.modalities)])
-        if not kept:
+        kept = np.array(subset.patients)[having_any(subset, self.model.needs.modalities, self.inputs.config.omics_kinds)]
+        if not len(kept):
             return
         reader = self.inputs.reader(subset)
-        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
-        sizes = {p: reader.n_patches(p) for p in kept} if "histology" in self.model.needs.modalities else {}
+        device = next((t.device for t in chain(self.model.parameters(), self.model.buffers())), torch.device("cpu"))
         self.model.eval()
-        for batch in batches_by_size(kept, sizes):
-            bag = self._bag(reader, batch).without(*without)
-            for modality in sorted({m for p in batch for m in (absent or {}).get(p, ())}):
-                gone = torch.tensor([modality in (absent or {}).get(p, ()) for p in batch])
-                bag = bag.without(modality, patients=gone)
+        for bag in evaluation_bags(reader, tuple(kept), most_patches=self.training.evaluation_patches, seed=self.seed):
+            bag = bag.without(*gone)
+            for modality in sorted({m for p in bag.patients for m in single.get(p, ())}):
+                bag = bag.without(modality, patients=torch.tensor([modality in single.get(p, ()) for p in bag.patients]))
             bag = bag.to(device)
-            yield bag, self.model(bag)
+            with torch.no_grad():  # not around the yield: whoever takes the prediction keeps its own mode
+                prediction = self.model(bag)
+            yield bag, prediction
 
-    def _bag(self, reader: Any, batch: tuple[str, ...]) -> Bag:
-        if self.training.evaluation_patches is None:
-            return reader.bag(batch)
-        text = json.dumps([self.seed, *batch])
-        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-        return reader.bag(batch, n_patches=self.training.evaluation_patches, generator=np.random.default_rng(seed))
+    def _modalities(self, names: Sequence[str], cohort: Cohort) -> tuple[str, ...]:
+        """Names of modalities, one alone or several, each of which exists."""
+        names = (names,) if isinstance(names, str) else tuple(names)
+        known = dict.fromkeys([*self.model.needs.modalities, "clinical", "histology", "omics", *cohort.modalities])
+        for name in names:
+            if name not in known:
+                raise ValueError(f"without: {unknown('modality', name, known)}")
+        return names
 
     def save(self, folder: str | Path) -> Path:
         """Writes `weights.safetensors`, `log.csv` and `fitted.json`, the last one last: a folder with it is whole."""
         folder = Path(folder)
-        marginal = {"marginal.times": self.marginal.curve_times, "marginal.curve": self.marginal.curve}
-        files.write_tensors(folder / "weights.safetensors", {f"model.{k}": v for k, v in self.model.state_dict().items()} | marginal)
+        whole = nn.ModuleDict({"model": self.model, "marginal": self.marginal})
+        files.write_tensors(folder / "weights.safetensors", whole.state_dict())
         files.write_csv(folder / "log.csv", self.log)
         digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
         described = {
@@ -187,8 +215,7 @@ class Fitted:
             parts = {name: entry_of(name).load() for name in model.needs.parts}
             model.take_parts({name: part(part.Config(**described["parts"][name]), shape) for name, part in parts.items()})
         marginal = MarginalHead()
-        marginal.curve_times, marginal.curve = state.pop("marginal.times"), state.pop("marginal.curve")
-        load_state(model, {name.removeprefix("model."): value for name, value in state.items()})
+        load_state(nn.ModuleDict({"model": model, "marginal": marginal}), state)
         model.eval()
         return cls(
             name=described["model"],
@@ -212,11 +239,17 @@ def _described(folder: Path) -> dict[str, Any]:
             f"{folder} is not a fitted model: it has no fitted.json; give a fold folder of a run, or what `fitted.save` wrote."
         )
     try:
-        described = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(f"{path} is not readable JSON ({error}); fit the model again or copy it anew.") from error
-    if described.get("format", 0) > FORMAT:
-        raise ValueError(f"{path} has format {described['format']}, newer than {FORMAT}, which this prognos reads; update prognos.")
+    format = described.get("format") if isinstance(described, dict) else None
+    if isinstance(format, int) and format > FORMAT:
+        raise ValueError(f"{path} has format {format}, newer than {FORMAT}, which this prognos reads; update prognos.")
+    absent = [key for key in KEYS if format is None or key not in described]
+    if absent:
+        raise ValueError(
+            f"{path} is not what `fitted.save` wrote: it lacks {naming(absent)} ({len(absent)} keys); fit the model again or copy it anew."
+        )
     weights = folder / "weights.safetensors"
     if not weights.is_file() or hashlib.sha256(weights.read_bytes()).hexdigest() != described["weights_sha256"]:
         raise ValueError(f"{weights} is not the file that {path.name} was written with; copy the whole folder again.")
@@ -224,11 +257,22 @@ def _described(folder: Path) -> dict[str, Any]:
 
 
 def _has_input(bag: Bag, model: Model) -> torch.Tensor:
+    """True for patients with any of the model's modalities; a model that reads none has what it needs of everyone."""
+    if not model.needs.modalities:
+        return torch.ones(len(bag), dtype=torch.bool)
     return torch.stack([bag[m].present for m in model.needs.modalities]).any(dim=0)
 
 
 def _parts(model: Model) -> Mapping[str, Any]:
     return dict(model.parts.items()) if model.needs.parts else {}
+
+
+def _days(horizons: Sequence[float] | np.ndarray) -> np.ndarray:
+    times = np.asarray(horizons, dtype=float)
+    bad = times[~(np.isfinite(times) & (times >= 0))]
+    if len(bad):
+        raise ValueError(f"{len(bad)} of {len(times)} horizons are not days ({naming(bad)}); give finite numbers from 0.")
+    return times
 
 
 def _shape_state(shape: InputShape) -> dict[str, Any]:

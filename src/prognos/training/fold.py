@@ -1,14 +1,15 @@
 """The training fold as a model may see it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from prognos import runtime
 from prognos.cohort import Cohort
 from prognos.models.contract import Needs
-from prognos.tokens.inputs import Reader
+from prognos.tokens.inputs import InputsConfig, Reader
 from prognos.types import Bag, Survival
 
 
@@ -51,25 +52,64 @@ class Fold:
 
 def survival_of(cohort: Cohort) -> Survival:
     """Time and event of a cohort's patients as tensors."""
-    return Survival(torch.as_tensor(np.asarray(cohort.time), dtype=torch.float32), torch.as_tensor(np.asarray(cohort.event, dtype=bool)))
+    return Survival(torch.as_tensor(np.asarray(cohort.time), dtype=torch.float64), torch.as_tensor(np.asarray(cohort.event, dtype=bool)))
 
 
-def having_any(cohort: Cohort, modalities: tuple[str, ...]) -> np.ndarray:
-    """True for the patients that have at least one of the modalities (everyone has `clinical`)."""
+def having_any(cohort: Cohort, modalities: Sequence[str], omics_kinds: Sequence[str] | None = None) -> np.ndarray:
+    """True for the patients that have at least one of the modalities, and for everyone when there is none to have.
+
+    Args:
+        cohort: whose patients.
+        modalities: what a model reads.
+        omics_kinds: the data types that `omics` stands for; all of them when empty.
+    """
+    if not modalities:
+        return np.ones(len(cohort.patients), dtype=bool)
     some = np.zeros(len(cohort.patients), dtype=bool)
     for modality in modalities:
-        some |= np.ones_like(some) if modality == "clinical" else np.asarray(cohort.has(modality))
+        names = tuple(omics_kinds) if modality == "omics" and omics_kinds else (modality,)
+        for name in names:
+            if name in cohort.modalities or name in cohort.omics_kinds:
+                some |= np.asarray(cohort.has(name))
     return some
 
 
-def feedable(cohort: Cohort, needs: Needs) -> str | None:
-    """Why a cohort cannot feed a model, in a sentence, or None when it can."""
+def feedable(cohort: Cohort, needs: Needs, config: InputsConfig | None = None) -> str | None:
+    """Why a cohort cannot feed a model, in a sentence, or None when it can.
+
+    Args:
+        cohort: the patients.
+        needs: what the model reads.
+        config: which omics data types and which gene sets it reads; the model's own when empty.
+    """
+    config = config or InputsConfig()
     for modality in needs.modalities:
-        if modality != "clinical" and not (modality in cohort.modalities and np.asarray(cohort.has(modality)).any()):
-            return f"{cohort.name} has no {modality}"
-    if needs.omics == "pathways" and "omics" in needs.modalities and needs.gene_set not in cohort.gene_sets:
-        return f"{cohort.name} has no gene sets called {needs.gene_set!r}: give them with --gene-sets {needs.gene_set}=FILE.gmt"
+        kinds = config.omics_kinds if modality == "omics" else None
+        if not having_any(cohort, (modality,), kinds).any():
+            return f"none of the {len(cohort.patients)} patients of {cohort.name} has {' or '.join(kinds or (modality,))}"
+    gene_set = config.gene_set or needs.gene_set
+    if needs.omics == "pathways" and "omics" in needs.modalities and gene_set not in cohort.gene_sets:
+        return f"{cohort.name} has no gene sets called {gene_set!r}: give them with --gene-sets {gene_set}=FILE.gmt"
     return None
+
+
+def evaluation_bags(reader: Reader, patients: Sequence[str], *, most_patches: int | None = None, seed: int = 0) -> Iterator[Bag]:
+    """Bags of all these patients for prediction, in an order of their own that does not depend on the order given.
+
+    Args:
+        reader: of a cohort that has the patients.
+        patients: whose bags.
+        most_patches: patients with more patches are drawn from, each alone, by seed and patient id: what is drawn of one does not
+            depend on who else is predicted. Every patch when empty.
+        seed: of that draw.
+    """
+    sizes = {patient: reader.n_patches(patient) for patient in patients}
+    ordered = sorted(sizes, key=lambda patient: (sizes[patient], patient))
+    whole = tuple(patient for patient in ordered if most_patches is None or sizes[patient] <= most_patches)
+    for batch in batches_by_size(whole, sizes):
+        yield reader.bag(batch)
+    for patient in ordered[len(whole) :]:
+        yield reader.bag((patient,), n_patches=most_patches, generator=runtime.generator("evaluation patches", seed, patient))
 
 
 def batches_by_size(

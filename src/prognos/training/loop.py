@@ -2,17 +2,19 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from prognos.cohort.defects import naming
 from prognos.models.contract import Beside, Model
+from prognos.risk.discrete import quantile_cuts
 from prognos.tokens.batches import epoch_batches, prefetch
-from prognos.training.checkpoint import Position, load_checkpoint, restore, save_checkpoint
+from prognos.training.checkpoint import Log, load_checkpoint, random_state, restore, save_checkpoint, set_random_state
 from prognos.training.fold import Fold
 from prognos.training.recipe import TrainingConfig
 from prognos.types import Bag, Progress, Stage, Survival
@@ -37,11 +39,11 @@ def run_stage(
         fingerprint: identity of the fit; a checkpoint of another one is ignored.
     """
     optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=stage.learning_rate, fused=True)
-    log: list[dict[str, Any]] = []
+    log: Log = []
     found = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
     if found is not None:
         restore(found[0], model, optimiser)
-        log = list(found[1].log)
+        log = found[1]
         yield from log
     saved = time.monotonic()
     for epoch in range(len(log), stage.epochs):
@@ -49,16 +51,16 @@ def run_stage(
         yield log[-1]
         last = epoch + 1 == stage.epochs
         if checkpoint and (last or time.monotonic() - saved >= recipe.checkpoint_seconds):
-            save_checkpoint(checkpoint, model, optimiser, Position(0, epoch + 1, tuple(log)), fingerprint)
+            save_checkpoint(checkpoint, model, optimiser, log, fingerprint)
             saved = time.monotonic()
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and other vectors do not."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    """Matrices decay; biases (also when several layers' are stacked), norms and other vectors do not."""
+    trained = [(p, p.ndim > 1 and not name.endswith("bias")) for name, p in model.named_parameters() if p.requires_grad]
     return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p, decays in trained if decays], "weight_decay": weight_decay},
+        {"params": [p for p, decays in trained if not decays], "weight_decay": 0.0},
     ]
 
 
@@ -66,16 +68,12 @@ def _epoch(
     model: Model, fold: Fold, recipe: TrainingConfig, stage: Stage, optimiser: torch.optim.Optimizer, *, epoch: int, seed: int
 ) -> dict[str, Any]:
     """One pass over the training fold; the log row of the epoch."""
-    event = fold.survival.event.cpu().numpy()
-    n_events = min(recipe.min_events, recipe.batch_size)
-    strata = event if recipe.balance == "event" else None
-    batches = epoch_batches(event, recipe.batch_size, seed=seed, epoch=epoch, min_events=n_events, balance=strata)
-    windows = [range(start, min(start + recipe.accumulate, len(batches))) for start in range(0, len(batches), recipe.accumulate)]
+    windows = windows_of(fold, recipe, seed=seed, epoch=epoch)
     n_steps = len(windows)
     model.begin_epoch(fold, Progress(epoch * n_steps, n_steps, epoch, stage.epochs, stage.name))
     model.train()
     sums: dict[str, float] = {}
-    bags = prefetch(_bags(fold, batches, seed, epoch))
+    bags = prefetch(_bags(fold, [batch for window in windows for batch in window], seed, epoch))
     rate = 0.0
     for number, window in enumerate(windows):
         step = epoch * n_steps + number
@@ -89,6 +87,25 @@ def _epoch(
     row: dict[str, Any] = {"stage": stage.name, "epoch": epoch, "step": (epoch + 1) * n_steps, "learning_rate": rate}
     means = {name: value / n_steps for name, value in sums.items()}
     return row | means | {"total": sum(means.values())}
+
+
+def windows_of(fold: Fold, recipe: TrainingConfig, *, seed: int, epoch: int) -> list[list[np.ndarray]]:
+    """The optimiser steps of an epoch, each the batches (places of patients) that are gathered for it.
+
+    A step has up to batch_size x accumulate patients and its share of the events; steps differ by at most one patient, so
+    that no small remainder is left, and are cut into batches of at most batch_size.
+    """
+    event, most = fold.survival.event.cpu().numpy(), recipe.batch_size * recipe.accumulate
+    strata = {"none": lambda: None, "event": lambda: event, "time": lambda: _time_strata(fold.survival)}[recipe.balance]()
+    steps = epoch_batches(event, most, seed=seed, epoch=epoch, min_events=min(recipe.min_events, most), balance=strata)
+    return [np.array_split(step, min(recipe.accumulate, -(-len(step) // recipe.batch_size))) for step in steps]
+
+
+def _time_strata(survival: Survival) -> np.ndarray:
+    """Quarter of the observed events' times, and event: the strata that MCAT draws alike."""
+    cuts = quantile_cuts(survival.time, survival.event, 4)
+    quarter = torch.searchsorted(cuts, survival.time.double(), right=True)
+    return (2 * quarter + survival.event.long()).cpu().numpy()
 
 
 def learning_rate(recipe: TrainingConfig, peak: float, step: int, n_steps: int) -> float:
@@ -122,11 +139,7 @@ def _step(model: Model, window: Window, progress: Progress, optimiser: torch.opt
         weighted = {name: term if name == "survival" and beside is not None else share * term for name, term in terms.items()}
         total = sum(weighted.values(), start=torch.zeros((), device=survival.time.device))
         if not bool(total.isfinite()):
-            bad = ", ".join(name for name, term in terms.items() if not bool(term.isfinite()))
-            raise FloatingPointError(
-                f"the loss ({bad}) is not finite at epoch {progress.epoch}, step {progress.step} for {len(bag)} patients "
-                f"({', '.join(bag.patients[:3])}); look at their features, or lower the learning rate."
-            )
+            raise FloatingPointError(_not_finite(model, terms, bag, progress))
         if total.requires_grad:
             total.backward()
         for name, term in weighted.items():
@@ -135,6 +148,18 @@ def _step(model: Model, window: Window, progress: Progress, optimiser: torch.opt
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
     optimiser.step()
     return sums
+
+
+@torch.no_grad()
+def _not_finite(model: Model, terms: Mapping[str, Tensor], bag: Bag, progress: Progress) -> str:
+    """Which terms are not finite and of which patients, where their risks tell."""
+    bad = ", ".join(name for name, term in terms.items() if not bool(term.isfinite()))
+    fine = model(bag, progress).risk.isfinite().tolist()
+    concerned = [patient for patient, finite in zip(bag.patients, fine, strict=True) if not finite] or bag.patients
+    return (
+        f"the loss ({bad}) is not finite at epoch {progress.epoch}, step {progress.step}: it fails for {len(concerned)} of the "
+        f"{len(bag)} patients of the batch ({naming(concerned)}); look at their features, or lower the learning rate."
+    )
 
 
 def _besides(model: Model, window: Window, progress: Progress, recipe: TrainingConfig) -> list[Beside] | Iterator[Beside]:
@@ -151,11 +176,11 @@ def _besides(model: Model, window: Window, progress: Progress, recipe: TrainingC
 def _gathered(model: Model, window: Window, progress: Progress, recipe: TrainingConfig) -> Iterator[Beside]:
     states, risks = [], []
     for bag, _ in window:
-        states.append(torch.get_rng_state())
+        states.append(random_state())
         with torch.no_grad(), _precision(recipe, bag):
             risks.append(model(bag, progress).risk.float())
     for own in range(len(window)):
-        torch.set_rng_state(states[own])
+        set_random_state(states[own])
         others = [i for i in range(len(window)) if i != own]
         times = Survival(torch.cat([window[i][1].time for i in others]), torch.cat([window[i][1].event for i in others]))
         yield torch.cat([risks[i] for i in others]), times

@@ -13,8 +13,10 @@ class TrainingConfig(BaseModel):
     epochs: int = Field(30, ge=0, description="passes over the training fold")
     batch_size: int = Field(32, ge=1, description="patients in one batch; a Cox loss shares its risk set over them")
     accumulate: int = Field(1, ge=1, description="batches in one optimiser step; a Cox loss shares its risk set over all of them")
-    min_events: int = Field(1, ge=0, description="observed events that every batch holds, where the fold has enough")
-    balance: Literal["none", "event"] = Field("none", description="event: events and censored patients drawn alike")
+    min_events: int = Field(1, ge=0, description="observed events that every optimiser step holds, where the fold has enough")
+    balance: Literal["none", "event", "time"] = Field(
+        "none", description="event: events and censored patients drawn alike; time: the quarters of the event times too"
+    )
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
     weight_decay: float = Field(1e-5, ge=0, description="AdamW's decay of matrices; biases, norms and vectors have none")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate after the warm-up")
