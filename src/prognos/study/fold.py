@@ -107,7 +107,8 @@ def parts_of(cohort: Cohort, folds: pd.Series, fold: int) -> tuple[Cohort, Cohor
 def horizons_of(train: Cohort) -> np.ndarray:
     """Days at which curves are kept: 50 points over the middle nine tenths of the training event times, and 1, 3, 5 years."""
     events = np.asarray(train.time, float)[np.asarray(train.event, bool)]
-    points = np.linspace(*np.percentile(events, [5, 95]), 50) if len(events) else np.array([])
+    points = np.percentile(events, [5, 95]) if len(events) else np.array([])
+    points = np.linspace(points[0], points[1], 50) if len(events) else points
     return np.unique(np.round(np.concatenate([points, FIXED_HORIZONS]), 3))
 
 

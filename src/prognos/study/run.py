@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from prognos import files, runtime
 from prognos.cohort import Cohort
@@ -201,13 +202,13 @@ def _begin(
     paths = dict(zip(cohorts, recipe.cohort.path, strict=True))
     gene_sets = tuple(recipe.omics.gene_sets.values())
     inputs = {name: provenance.hashes(path, gene_sets) for name, path in paths.items()}
-    record = {
+    record: dict[str, Any] = {
         "command": command or " ".join(sys.argv),
         "started": provenance.now(),
         "finished": None,
         "resumed": [],
         "versions": provenance.versions(),
-        "host": runtime.apply_host_settings(threads=1).as_dict(),
+        "host": _host_settings(),
         "seeds": list(recipe.study.seeds),
         "cohorts": inputs,
     }
@@ -215,13 +216,22 @@ def _begin(
         before = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         _refuse_changed_inputs(folder, before["cohorts"], inputs)
         record = {**before, "resumed": [*before["resumed"], provenance.now()]}
+    files.write_text(folder / "recipe.toml", to_toml(recipe_values(recipe)))
     files.write_json(folder / "cohort.json", {name: provenance.cohort_facts(cohort, folds[name]) for name, cohort in cohorts.items()})
     splits = [made.fold.rename_axis("patient_id").reset_index().assign(cohort=name) for name, made in folds.items()]
     columns = ["patient_id", "fold", "cohort"] if len(cohorts) > 1 else ["patient_id", "fold"]
     files.write_csv(folder / "splits.csv", pd.concat(splits, ignore_index=True)[columns])
     files.write_json(folder / "provenance.json", record)
-    files.write_text(folder / "recipe.toml", to_toml(recipe_values(recipe)))
     return record
+
+
+def _host_settings() -> dict[str, Any]:
+    """Applies what a job runs under, one thread, for the record; the threads of this process are put back."""
+    threads = torch.get_num_threads()
+    try:
+        return runtime.apply_host_settings(threads=1).as_dict()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _refuse_changed_inputs(folder: Path, before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> None:

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from prognos import runtime
 from prognos.config import make_recipe, read_recipe
@@ -267,6 +268,15 @@ def test_provenance_tells_versions_host_and_seeds(study_of):
     assert record["host"]["threads"] == 1
     assert record["seeds"] == [1]
     assert record["started"] <= record["finished"]
+
+
+def test_a_run_leaves_the_threads_of_its_process_as_they_were(study_of):
+    torch.set_num_threads(2)
+    try:
+        study_of()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_study_tables_keep_names_as_text(study_of):
