@@ -77,7 +77,7 @@ def fixed_point(
         step = shifted(factor * (log_target - log_columns), marginals) - log_column
         size = np.abs(step).max(axis=1)
         iterations += ~done
-        done = done | ((size <= tolerance) & (np.abs(error) <= tolerance))
+        done = done | ((size <= tolerance) & (np.abs(error) * marginals.sink_mass <= tolerance))
         if done.all():
             break
         active = np.flatnonzero(~done).tolist()
@@ -120,13 +120,13 @@ def exact_level(
 ) -> tuple[Float[np.ndarray, " batch"], Float[Tensor, "batch tokens"]]:
     """The level at which the kernel's last rows have a mean share of rho, and the shares, by Newton within bounds.
 
-    `tolerance` is that of the logit of the mean share.
+    `tolerance` is that of the mass, relative to rho.
     """
     low, high = bounds
     for _ in range(STEPS_TO_ROOT):
         share = kernel.share(level)
         error, step = level_error(share, marginals)
-        found = np.abs(error) <= tolerance
+        found = np.abs(error) * marginals.sink_mass <= tolerance
         if found.all():
             break
         low = np.where(error > 0, np.maximum(low, level), low)

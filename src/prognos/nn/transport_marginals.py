@@ -35,6 +35,11 @@ class Marginals:
         return self.mass < 1
 
     @cached_property
+    def sink_mass(self) -> Float[np.ndarray, " batch"]:
+        """What goes to the sink; also the change of log(mass) by a change of logit(mass)."""
+        return 1 - self.mass
+
+    @cached_property
     def logit_mass(self) -> Float[np.ndarray, " batch"]:
         """Logit of the mass; 0 where there is no sink."""
         return logit(np.where(self.has_sink, self.mass, 0.5))

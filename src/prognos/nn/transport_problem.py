@@ -91,7 +91,7 @@ def checked_mass(
     cost: Float[Tensor, "batch tokens prototypes"], mass: float | int | Float[Tensor, " batch"]
 ) -> Float[np.ndarray, " batch"]:
     """The mass of each patient."""
-    rho = torch.as_tensor(mass).detach().double().cpu().numpy()
+    rho = torch.as_tensor(mass, dtype=torch.float64).detach().cpu().numpy()
     if rho.ndim > 0 and rho.shape != cost.shape[:1]:
         raise ValueError(f"mass has the shape {rho.shape} for {len(cost)} patients; give one number, or one a patient.")
     rho = np.array(np.broadcast_to(rho, len(cost)))
