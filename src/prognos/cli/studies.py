@@ -11,11 +11,13 @@ from prognos.cli.terminal import pairs, say, show_comparison, study_progress, te
 
 Out = Annotated[Path | None, typer.Option(help="Folder for everything that is written; runs/NAME-DATE when left out.")]
 
-DEMO_SEED = 2026
-DEMO_PATIENTS = 240
+Overrides = Annotated[list[str], typer.Option("--set", help="Over the recipe; may be repeated.", metavar="SECTION.KEY=VALUE")]
+
+DEMO_PATIENTS, DEMO_SEED = 300, 0
+"""The simulated cohort of the demo; fixed before any model ran on it."""
 
 
-def demo(out: Out = None, quiet: Quiet = False) -> None:
+def demo(out: Out = None, overrides: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006
     """A whole study on a simulated cohort with a planted signal: several models, folds, comparison, report."""
     from importlib import resources
 
@@ -33,7 +35,7 @@ def demo(out: Out = None, quiet: Quiet = False) -> None:
         )
     cohort = simulate(folder / "cohort", Truth.demo(), n_patients=DEMO_PATIENTS, seed=DEMO_SEED)
     with resources.as_file(resources.files("prognos.study") / "demo.toml") as path:
-        recipe = read_recipe(path, [f'cohort.path="{cohort}"'])
+        recipe = read_recipe(path, [f'cohort.path="{cohort}"', *overrides])
     _run(recipe, folder / "run", resume=False, quiet=quiet)
 
 
@@ -44,7 +46,7 @@ def run(  # noqa: PLR0913  (the options of a command are its interface)
     endpoint: Endpoint = None,
     gene_sets: GeneSets = [],  # noqa: B006
     out: Out = None,
-    overrides: Annotated[list[str], typer.Option("--set", help="Over the recipe; may be repeated.", metavar="SECTION.KEY=VALUE")] = [],  # noqa: B006
+    overrides: Overrides = [],  # noqa: B006
     canary: Annotated[bool, typer.Option("--canary", help="Run the same pipeline on permuted labels too.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     quiet: Quiet = False,
