@@ -11,12 +11,13 @@ Departures: patients are pooled one by one, so no padded patch gets attention; C
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from prognos.models.contract import Beside, Model, ModelConfig, Needs
 from prognos.nn.attention import GatedAttention, attention_pool
-from prognos.nn.patches import PatchEncoder
+from prognos.nn.patches import CHUNK, PatchEncoder, by_patient
 from prognos.risk import survival_head
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival
 
@@ -46,12 +47,21 @@ class ABMIL(Model):
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from the patches alone."""
-        histology = bag["histology"]
-        pairs = [attention_pool(histology.rows(i), self.encoder, self.attention) for i in range(len(bag))]
-        embedding = self.pooled(torch.stack([z for z, _ in pairs]))
+        pooled, attention = self._pool([bag["histology"].rows(i) for i in range(len(bag))])
+        embedding = self.pooled(torch.stack(pooled))
         prediction = self.head(embedding)
-        evidence = {"attention": [a for _, a in pairs], "embedding": embedding.detach()}
+        evidence = {"attention": attention, "embedding": embedding.detach()}
         return Prediction(prediction.risk, prediction.hazard_logits, evidence)
+
+    def _pool(self, patients: list[Float[Tensor, "_ d_patch"]]) -> tuple[list[Tensor], list[Tensor]]:
+        """z and a of each patient; very large ones in chunks, the others a few at a time."""
+        if any(len(rows) > CHUNK or not len(rows) for rows in patients):
+            pairs = [attention_pool(rows, self.encoder, self.attention) for rows in patients]
+            return [z for z, _ in pairs], [a for _, a in pairs]
+        tokens = by_patient(self.encoder, patients)
+        scores = by_patient(self.attention, tokens)
+        attention = [torch.softmax(s.float(), dim=0).to(s.dtype) for s in scores]
+        return [a @ x for a, x in zip(attention, tokens, strict=True)], [a.detach() for a in attention]
 
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """The survival loss."""

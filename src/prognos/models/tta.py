@@ -46,7 +46,7 @@ from prognos.nn.alignment import (
     transport,
     two_views,
 )
-from prognos.nn.patches import PatchEncoder, in_chunks
+from prognos.nn.patches import PatchEncoder, by_patient
 from prognos.nn.pathways import PathwayEncoder
 from prognos.nn.tta import CoAttention, Refiner
 from prognos.risk import survival_head
@@ -201,10 +201,10 @@ class TTA(Model):
     def _together(self, bag: Bag, progress: Progress | None) -> Alignment:
         """Tokens, their logits, the plan, and the prototype tokens H^m of Eq. 13 with the cross-entropies of Eq. 14."""
         histology, omics = bag["histology"], bag["omics"]
-        patches = [self.patches(histology.rows(i)) for i in range(len(bag))]  # X^p, patient by patient: never padded
+        patches = by_patient(self.patches, [histology.rows(i) for i in range(len(bag))])  # X^p: never padded
         pathways = self.pathways(omics.values)  # X^g
         tokens = {"histology": patches, "omics": [x[m] for x, m in zip(pathways, omics.mask, strict=True)]}
-        log_p = {m: [in_chunks(partial(self._log_probability, modality=m), x) for x in tokens[m]] for m in MODALITIES}
+        log_p = {m: by_patient(partial(self._log_probability, modality=m), tokens[m]) for m in MODALITIES}
         mass = self.mass(progress)
         assignment = self._assign(tokens, log_p, mass)
         return aggregate(tokens, log_p, assignment, mixing=self.config.mixing, renormalise=self.config.renormalise)

@@ -1,6 +1,6 @@
 """Patch features -> patch tokens, patient by patient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,9 @@ from prognos.nn.dropout import Dropout
 CHUNK = 8192
 """Rows that are computed at a time where a patient has more, so that memory does not grow with the bag."""
 
+PACK = 4096
+"""Rows of small patients that are computed together."""
+
 
 def in_chunks(function: Callable[[Tensor], Tensor], rows: Float[Tensor, "rows width"]) -> Float[Tensor, "rows out"]:
     """function(rows), row by row the same; beyond `CHUNK` rows in chunks, computed again in the backward pass."""
@@ -21,6 +24,24 @@ def in_chunks(function: Callable[[Tensor], Tensor], rows: Float[Tensor, "rows wi
     if torch.is_grad_enabled():
         return torch.cat([checkpoint(function, chunk, use_reentrant=False) for chunk in chunks])
     return torch.cat([function(chunk) for chunk in chunks])
+
+
+def by_patient(function: Callable[[Tensor], Tensor], patients: Sequence[Float[Tensor, "_ width"]]) -> list[Tensor]:
+    """function(rows) of each patient, for functions that look at one row at a time.
+
+    Neighbouring small patients are computed together, up to `PACK` rows: a call costs more than the rows of a small one.
+    Large ones stand alone, so that what is computed of them stays in the cache; see `in_chunks` beyond that.
+    """
+    found: list[Tensor] = []
+    group: list[Tensor] = []
+    for place, rows in enumerate(patients):
+        group.append(rows)
+        last = place + 1 == len(patients)
+        if last or sum(map(len, group)) + len(patients[place + 1]) > PACK:
+            together = group[0] if len(group) == 1 else torch.cat(group)
+            found += in_chunks(function, together).split([len(part) for part in group])
+            group = []
+    return found
 
 
 class PatchEncoder(nn.Module):

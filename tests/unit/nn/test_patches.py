@@ -3,7 +3,7 @@
 import torch
 
 from prognos.nn import patches as patches_module
-from prognos.nn.patches import PatchEncoder
+from prognos.nn.patches import PatchEncoder, by_patient
 
 
 def test_chunks_give_the_same_tokens_and_gradients(monkeypatch):
@@ -30,3 +30,22 @@ def test_half_precision_rows_become_single_precision_tokens():
 def test_no_patch_gives_no_token():
     encoder = PatchEncoder(5, 4, activation=torch.nn.ReLU(), dropout=0.0)
     assert encoder(torch.zeros(0, 5)).shape == (0, 4)
+
+
+def test_patients_computed_together_get_the_tokens_of_each_alone(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(patches_module, "PACK", 6)
+    monkeypatch.setattr(patches_module, "CHUNK", 8)
+    encoder = PatchEncoder(5, 4, activation=torch.nn.ReLU(), dropout=0.0)
+    patients = [torch.randn(n, 5) for n in (2, 3, 0, 7, 20, 1)]
+    calls: list[int] = []
+
+    def counted(rows: torch.Tensor) -> torch.Tensor:
+        calls.append(len(rows))
+        return encoder(rows)
+
+    with torch.no_grad():
+        found = by_patient(counted, patients)
+        assert [len(x) for x in found] == [2, 3, 0, 7, 20, 1]
+        assert all(torch.allclose(a, encoder(b), atol=1e-6) for a, b in zip(found, patients, strict=True))
+    assert calls == [5, 7, 8, 8, 4, 1]
