@@ -7,6 +7,7 @@ A fused model that does not beat this has not shown that fusing early helps.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,10 @@ class LateFusion(Model):
     Config = LateFusionConfig
     needs = Needs(modalities=("omics", "histology"), omics="genes", parts=("snn", "abmil"))
     trained = False
+    head: CoxHead
+    parts: nn.ModuleDict
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, config: LateFusionConfig, shape: InputShape):
         super().__init__(config, shape)
@@ -55,7 +60,7 @@ class LateFusion(Model):
         """Raw risk of each part, NaN where the patient lacks its modality."""
         columns = []
         for name in self.needs.parts:
-            part = self.parts[name]
+            part = cast(Model, self.parts[name])
             with torch.no_grad():
                 risk = part(bag).risk
             present = torch.stack([bag[m].present for m in part.needs.modalities]).all(dim=0)

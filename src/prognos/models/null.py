@@ -21,6 +21,7 @@ class Null(Model):
     Config = NullConfig
     needs = Needs(modalities=())
     trained = False
+    head: MarginalHead
 
     def __init__(self, config: NullConfig, shape: InputShape):
         super().__init__(config, shape)

@@ -92,7 +92,7 @@ def fit(
     recipe = bind(TrainingConfig, {**entry.training, **(training or {})}, "training")
     input_config = bind(InputsConfig, {**entry.inputs, **(inputs or {})}, "inputs")
     train = _training_patients(cohort, model, kind.needs, input_config)
-    _check_validation(train, options.validation)
+    _check_validation(cohort, options.validation)
     parts = _parts(train, kind, seed, training=training, inputs=inputs, options=options)
     learnt_inputs = Inputs.learn(train, kind.needs, input_config)
     _check_parts(parts, learnt_inputs)
@@ -100,7 +100,7 @@ def fit(
     fingerprint = _fingerprint([model, seed], (model_config, recipe, input_config), fold, learnt_inputs, options.validation)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("fit", seed))
-        built: Model = kind(model_config, learnt_inputs.shape)
+        built = kind(model_config, learnt_inputs.shape)
         if parts:
             built.take_parts({name: part.model for name, part in parts.items()})
         _check_windows(model, built, recipe)

@@ -264,7 +264,8 @@ def _has_input(bag: Bag, model: Model) -> torch.Tensor:
 
 
 def _parts(model: Model) -> Mapping[str, Any]:
-    return dict(model.parts.items()) if model.needs.parts else {}
+    parts: Any = model.parts if model.needs.parts else {}
+    return dict(parts.items())
 
 
 def _days(horizons: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def same(first, second):
     return state_hash(first) == state_hash(second)
 
 
-@pytest.mark.parametrize("name", ["snn", "abmil", "tta", "tta-paper"])
+@pytest.mark.parametrize("name", ["snn", "tta-paper"])
 def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(train, name, tmp_path, epochs_run):
     whole = tiny_fit(train, name, training=EVERY_EPOCH)
     epochs_run.clear()
