@@ -19,7 +19,7 @@ from prognos.nn.transport_marginals import Marginals, Range, logit, shifted
 MEMORY = 3  # differences that the Anderson acceleration keeps
 RELAXATION = 1.5  # the plain step falls short, by up to 1 + gamma / epsilon times where tokens are decided; 2 is the limit
 WITHOUT_SINK = -1e30  # level of a patient with rho = 1: exp(-1e30) is exactly 0
-FAR = 0.1  # error of logit(mass) above which one Newton step is not enough
+FAR = 0.5  # error of logit(mass) above which one Newton step is not enough
 STEPS_TO_ROOT = 200
 SLACK = 0.01  # that bounds are too wide, for the sake of rounding
 
@@ -61,11 +61,11 @@ def fixed_point(
     log_column = shifted(start, marginals)
     active = list(range(len(start)))
     iterations, done = np.zeros(len(start), dtype=np.int64), np.zeros(len(start), dtype=bool)
-    anderson = Anderson()
+    anderson = Anderson(start.shape)
     kernel.rows(log_column)
     low, high = level_bounds(log_column, limits, marginals)
     level = np.where(marginals.has_sink, (low + high) / 2, WITHOUT_SINK)
-    level, share = exact_level(kernel, level, (low, high), marginals, FAR)
+    level, share = exact_level(kernel, level, (low, high), marginals, FAR / 10)
     sweep = Sweep(share, kernel.log_columns(level, active))
     for _ in range(max_iterations):
         error, correction = level_error(sweep.share, marginals)
@@ -140,11 +140,12 @@ def exact_level(
 class Anderson:
     """Anderson acceleration of a batch of fixed-point iterations; a problem whose step grows starts afresh."""
 
-    def __init__(self) -> None:
-        self._points: list[np.ndarray] = []
-        self._steps: list[np.ndarray] = []
-        self._usable: list[np.ndarray] = []
-        self._size = np.zeros(0)
+    def __init__(self, shape: tuple[int, int]) -> None:
+        batch, prototypes = shape
+        self._moves = np.zeros((batch, MEMORY, prototypes))
+        self._turns = np.zeros((batch, MEMORY, prototypes))
+        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._next = 0
 
     def move(
         self,
@@ -153,19 +154,16 @@ class Anderson:
         size: Float[np.ndarray, " batch"],
     ) -> Float[np.ndarray, "batch prototypes"]:
         """What to add to the point; `step` is the plain iteration's move from here, `size` its largest entry."""
-        if self._points:
-            calm = size <= 2 * self._size
-            self._usable = [*(usable & calm for usable in self._usable), calm][-MEMORY:]
-        self._size = size
-        self._points = [*self._points, point][-MEMORY - 1 :]
-        self._steps = [*self._steps, step][-MEMORY - 1 :]
-        if not self._usable:
+        last, self._last = self._last, (point, step, size)
+        if last is None:
             return RELAXATION * step
-        usable = np.stack(self._usable, axis=1)[:, :, None]
-        moves = np.diff(np.stack(self._points, axis=1), axis=1) * usable
-        turns = np.diff(np.stack(self._steps, axis=1), axis=1) * usable
-        gram = turns @ turns.transpose(0, 2, 1)
-        ridge = 1e-12 * np.trace(gram, axis1=1, axis2=2) + 1e-300
-        gram = gram + ridge[:, None, None] * np.eye(len(self._usable))
-        weights = np.linalg.solve(gram, turns @ step[:, :, None])
-        return RELAXATION * step - ((moves + RELAXATION * turns).transpose(0, 2, 1) @ weights)[:, :, 0]
+        np.subtract(point, last[0], out=self._moves[:, self._next])
+        np.subtract(step, last[1], out=self._turns[:, self._next])
+        self._next = (self._next + 1) % MEMORY
+        grew = size > 2 * last[2]
+        self._moves[grew] = self._turns[grew] = 0
+        gram = self._turns @ self._turns.transpose(0, 2, 1)
+        diagonal = np.einsum("bii->bi", gram)
+        diagonal += 1e-12 * diagonal.sum(axis=1, keepdims=True) + 1e-300
+        weights = np.linalg.solve(gram, self._turns @ step[:, :, None])
+        return RELAXATION * step - (weights.transpose(0, 2, 1) @ (self._moves + RELAXATION * self._turns))[:, 0]

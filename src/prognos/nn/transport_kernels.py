@@ -82,9 +82,8 @@ class ScaledKernel:
     ) -> None:
         self.dtype = memory.dtype
         self._device = memory.device
-        self._peaks = peak
-        self._row_peaks = cost.amin(dim=2).double() / -epsilon if peak is None else None
-        peaks = self._tensor(peak)[:, None] if self._row_peaks is None else self._row_peaks.to(self.dtype)
+        self._peak: np.ndarray | Tensor = cost.amin(dim=2).double() / -epsilon if peak is None else peak
+        peaks = self._peak.to(self.dtype) if isinstance(self._peak, Tensor) else self._tensor(self._peak)[:, None]
         for i in range(len(cost)):  # one by one: what was added is still in the cache for the exponential
             torch.add(-peaks[i, :, None], cost[i].to(self.dtype), alpha=-1 / epsilon, out=memory[i]).exp_()
         self._real = None if real is None else real.to(self.dtype)
@@ -171,9 +170,9 @@ class ScaledKernel:
     def _sink(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch _"]:
         """The sink's s in the scale of the stored row sums: one number a problem, or one a token."""
         scaled = level - self._top
-        if self._row_peaks is None:
-            return self._tensor(np.exp(scaled - self._peaks))[:, None]
-        return (torch.from_numpy(scaled).to(self._device)[:, None] - self._row_peaks).exp_().to(self.dtype)
+        if isinstance(self._peak, Tensor):
+            return (torch.from_numpy(scaled).to(self._device)[:, None] - self._peak).exp_().to(self.dtype)
+        return self._tensor(np.exp(scaled - self._peak))[:, None]
 
     def _log_columns(self) -> Float[np.ndarray, "batch prototypes"]:
         return np.log(self._columns.cpu().numpy().astype(np.float64)) - self._top[:, None]
