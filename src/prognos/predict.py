@@ -48,7 +48,7 @@ def fitted_folders(place: Path | str, model: str | None = None) -> list[Path]:
     """The fitted models at a place: a fold folder, or those of one model of a run.
 
     Args:
-        place: a folder with fitted.json, or a run.
+        place: a folder with fitted.json, the folder of one model in a run, or a run.
         model: which model of the run, `MODEL` or `MODEL@VARIANT`.
 
     Raises:
@@ -57,6 +57,9 @@ def fitted_folders(place: Path | str, model: str | None = None) -> list[Path]:
     place = Path(place)
     if (place / "fitted.json").is_file():
         return [place]
+    own = sorted(place.glob("seed-*/fold-*/fitted.json"))
+    if own:
+        return [path.parent for path in own]
     found = sorted(place.glob("models/*/*/seed-*/fold-*/fitted.json"))
     if not found:
         raise ValueError(f"{place} holds no fitted model: give a fold folder (with fitted.json), or a finished run with --model NAME.")
@@ -120,7 +123,7 @@ def predict(
             "high": np.max(risks, axis=0) if len(folders) > 1 else np.nan,
             "group": np.where(risk > threshold, "high", "low"),
             "missing": [";".join(names) for names in missing],
-            "filled_by": [_filled_by(names, none) for names, none in zip(missing, nothing, strict=True)],
+            "filled_by": [_filled_by(names, none) for names, none in zip(missing, nothing.tolist(), strict=True)],
         }
     )
     long = pd.DataFrame({"patient_id": np.repeat(chosen, len(horizons)), "horizon": np.tile(horizons, len(chosen))})

@@ -1,0 +1,142 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from prognos import predict as prediction
+from prognos.cohort import Cohort
+
+
+@pytest.fixture
+def cohort():
+    """Three patients; only the first two have genes."""
+    index = pd.Index(["a", "b", "c"], name="patient_id")
+    return Cohort(
+        name="new",
+        endpoint="",
+        clinical=pd.DataFrame({"age": [50.0, 60.0, 70.0]}, index=index),
+        time=np.full(3, np.nan),
+        event=np.zeros(3, dtype=bool),
+        slides=pd.DataFrame({"slide_id": [], "patient_id": [], "path": [], "n_patches": []}),
+        tables={"rna": pd.DataFrame({"G": [1.0, 2.0]}, index=index[:2])},
+        omics_kinds=("rna",),
+        gene_sets={},
+        folds=None,
+        exclusions=(),
+        notes=(),
+        d_patch=0,
+        subtype=None,
+    )
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """Two fitted models whose thresholds are 1 and 3; the second sees one unit more risk in everyone."""
+
+    def load(folder):
+        number = int(folder.name[-1])
+
+        def answer(cohort, patients, *, without, horizons):
+            risk = np.arange(len(patients)) + 1.0 + number
+            curves = np.full((len(patients), len(horizons)), 0.5 + 0.1 * number)
+            return SimpleNamespace(risk=risk, survival=curves, without_input=np.array([p == "c" or "omics" in without for p in patients]))
+
+        return SimpleNamespace(
+            predict=answer, threshold=1.0 + 2 * number, model=SimpleNamespace(needs=SimpleNamespace(modalities=("omics",)))
+        )
+
+    monkeypatch.setattr(prediction, "Fitted", SimpleNamespace(load=load))
+
+
+def run_of(folder, *places):
+    for place in places:
+        path = folder / "models" / place / "fitted.json"
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    return folder
+
+
+@pytest.mark.usefixtures("fitted")
+def test_one_model_gives_its_own_risk_and_no_spread(cohort, tmp_path):
+    table = prediction.predict([tmp_path / "fold-0"], cohort).table
+    assert table["risk"].tolist() == [1.0, 2.0, 3.0]
+    assert table[["low", "high"]].isna().all(axis=None)
+    # threshold 1: a risk above it is high
+    assert table["group"].tolist() == ["low", "high", "high"]
+
+
+@pytest.mark.usefixtures("fitted")
+def test_several_models_are_compared_to_their_own_thresholds(cohort, tmp_path):
+    answer = prediction.predict([tmp_path / "fold-0", tmp_path / "fold-1"], cohort)
+    # risk less threshold: 0, 1, 2 of the first, -1, 0, 1 of the second
+    assert answer.table["risk"].tolist() == [-0.5, 0.5, 1.5]
+    assert answer.table["low"].tolist() == [-1.0, 0.0, 1.0]
+    assert answer.table["high"].tolist() == [0.0, 1.0, 2.0]
+    assert answer.table["group"].tolist() == ["low", "high", "high"]
+    # the mean of the curves at 0.5 and 0.6
+    assert answer.survival["survival"].unique().tolist() == [0.55]
+
+
+@pytest.mark.usefixtures("fitted")
+def test_what_was_missing_is_told_with_what_stood_in(cohort, tmp_path):
+    table = prediction.predict([tmp_path / "fold-0"], cohort).table
+    assert table["missing"].tolist() == ["", "", "omics"]
+    assert table["filled_by"].tolist() == ["", "", "the median training risk and the training Kaplan-Meier curve"]
+    taken = prediction.predict([tmp_path / "fold-0"], cohort, patients=["b"], without=["omics"]).table
+    assert taken["missing"].tolist() == ["omics"]
+
+
+@pytest.mark.usefixtures("fitted")
+def test_a_patient_or_modality_that_is_not_there_is_refused(cohort, tmp_path):
+    with pytest.raises(ValueError, match=r"1 patients are not in new \(z\): look at its clinical\.csv"):
+        prediction.predict([tmp_path / "fold-0"], cohort, patients=["z"])
+    with pytest.raises(ValueError, match=r"--without: there is no modality 'omix'; did you mean 'omics'\?"):
+        prediction.predict([tmp_path / "fold-0"], cohort, without=["omix"])
+
+
+@pytest.mark.usefixtures("fitted")
+def test_a_page_tells_risk_group_and_curve_of_one_patient(cohort, tmp_path):
+    answer = prediction.predict([tmp_path / "fold-0", tmp_path / "fold-1"], cohort)
+    written = prediction.write(answer, tmp_path / "out", pages=["a"])
+    assert [path.name for path in written] == ["predictions.csv", "survival.csv.gz", "patient-a.html"]
+    page = written[-1].read_text()
+    assert "from -1.000 to 0.000 among 2 fitted models" in page
+    assert "55% at 3 y" in page
+    assert "<polyline" in page
+    assert "http" not in page
+
+
+def test_a_fold_folder_is_a_fitted_model(tmp_path):
+    (tmp_path / "fitted.json").write_text("{}")
+    assert prediction.fitted_folders(tmp_path) == [tmp_path]
+
+
+def test_a_model_of_a_run_is_all_its_folds(tmp_path):
+    run = run_of(tmp_path, "sim/tta/seed-1/fold-0", "sim/tta/seed-1/fold-1", "sim/tta@x/seed-1/fold-0")
+    assert [folder.name for folder in prediction.fitted_folders(run, "tta")] == ["fold-0", "fold-1"]
+    assert len(prediction.fitted_folders(run, "tta@x")) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (None, r"is a run of 2 models: choose one with --model \(snn, tta\)"),
+        ("tto", r"there is no model 'tto'; did you mean 'tta'\?"),
+        ("snn", r"has snn of 2 cohorts \(one, two\): give .*/models/COHORT/snn instead"),
+    ],
+)
+def test_an_unclear_choice_is_refused(tmp_path, model, said):
+    run = run_of(tmp_path, "one/snn/seed-1/fold-0", "two/snn/seed-1/fold-0", "one/tta/seed-1/fold-0")
+    with pytest.raises(ValueError, match=said):
+        prediction.fitted_folders(run, model)
+
+
+def test_the_models_of_one_cohort_of_a_run_can_be_given(tmp_path):
+    run = run_of(tmp_path, "one/snn/seed-1/fold-0", "two/snn/seed-1/fold-0")
+    assert prediction.fitted_folders(run / "models" / "one" / "snn") == [run / "models" / "one" / "snn" / "seed-1" / "fold-0"]
+
+
+def test_a_folder_without_fitted_models_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no fitted model: give a fold folder"):
+        prediction.fitted_folders(tmp_path)
