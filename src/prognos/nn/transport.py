@@ -25,7 +25,7 @@ from torch import Tensor
 from prognos.nn.transport_gradient import PlanGradient
 from prognos.nn.transport_iterations import fixed_point
 from prognos.nn.transport_kernels import Kernel, LogKernel, ScaledKernel
-from prognos.nn.transport_marginals import Marginals, Range
+from prognos.nn.transport_marginals import Marginals, Range, shifted
 from prognos.nn.transport_problem import Arithmetic, Problem, checked_problem, checked_start, parts
 
 MASS_ERROR = 1e-5  # relative; above it a plan has not converged, whatever its residual
@@ -207,8 +207,9 @@ def solved(problem: Problem, start: Float[np.ndarray, "batch prototypes"], max_i
             plan[part] = 0
             sink[part] = token if problem.real is None else token * problem.real[part]
             continue
-        kernel = kernel_of(problem, part, arithmetic, plan)
-        end = fixed_point(kernel, marginals, problem.limits.of(part), start[part], max_iterations, tolerance)
+        begin = shifted(start[part], marginals)
+        kernel = kernel_of(problem, part, arithmetic, begin, plan)
+        end = fixed_point(kernel, marginals, problem.limits.of(part), begin, max_iterations, tolerance)
         found, moved = kernel.plan(end.share * token, end.log_column)
         if found.data_ptr() != plan[part].data_ptr():
             plan[part] = found
@@ -219,13 +220,19 @@ def solved(problem: Problem, start: Float[np.ndarray, "batch prototypes"], max_i
     return Plan(plan, sink, *on_device)
 
 
-def kernel_of(problem: Problem, part: slice, arithmetic: Arithmetic, plan: Float[Tensor, "batch tokens prototypes"]) -> Kernel:
+def kernel_of(
+    problem: Problem,
+    part: slice,
+    arithmetic: Arithmetic,
+    start: Float[np.ndarray, "part prototypes"],
+    plan: Float[Tensor, "batch tokens prototypes"],
+) -> Kernel:
     """The kernel of some problems, in the memory of their plan where the types allow it."""
     cost = problem.cost[part]
     real = None if problem.real is None else problem.real[part]
     if arithmetic == "logarithms":
-        return LogKernel(cost, real, problem.epsilon)
+        return LogKernel(cost, real, problem.epsilon, start)
     dtype = torch.float64 if arithmetic == "float64" else torch.float32
     memory = plan[part] if plan.dtype == dtype else torch.empty_like(cost, dtype=dtype)
     peak = problem.limits.high[part] if arithmetic == "float32" else None
-    return ScaledKernel(cost, real, problem.epsilon, peak, memory)
+    return ScaledKernel(cost, real, problem.epsilon, peak, start, memory)

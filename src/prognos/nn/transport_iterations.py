@@ -53,16 +53,16 @@ def fixed_point(
 ) -> FixedPoint:
     """The v with log v = shift(f (log b - log G^T u)), f = 1 / (1 + epsilon / gamma) (Eq. 54), to within `tolerance`.
 
-    The level, log s, follows log v by one Newton step a sweep; where that would not do, its root is found.
+    `start` is the log v, shifted, that the kernel was made with. The level, log s, follows log v by one Newton step a
+    sweep; where that would not do, its root is found.
     """
     exact = 1e-12 if kernel.dtype == torch.float64 else 4e-6
     factor = 1 / (1 + marginals.softness)
     log_target = marginals.log_prior + np.log(marginals.n_tokens)[:, None]
-    log_column = shifted(start, marginals)
+    log_column = start
     active = list(range(len(start)))
     iterations, done = np.zeros(len(start), dtype=np.int64), np.zeros(len(start), dtype=bool)
     anderson = Anderson(start.shape)
-    kernel.rows(log_column)
     low, high = level_bounds(log_column, limits, marginals)
     level = np.where(marginals.has_sink, (low + high) / 2, WITHOUT_SINK)
     level, share = exact_level(kernel, level, (low, high), marginals, FAR / 10)

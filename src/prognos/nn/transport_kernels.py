@@ -25,16 +25,12 @@ class Sweep:
 
 @runtime_checkable
 class Kernel(Protocol):
-    """What the fixed point needs. A kernel remembers the row sums of its last sweep.
+    """What the fixed point needs. A kernel remembers the row sums of its last sweep, at first those of where v starts.
 
     `active` are the problems to compute anew; of the others the last values are returned.
     """
 
     dtype: torch.dtype
-
-    def rows(self, log_column: Float[np.ndarray, "batch prototypes"]) -> None:
-        """Row sums alone."""
-        ...
 
     def sweep(self, log_column: Float[np.ndarray, "batch prototypes"], level: Float[np.ndarray, " batch"], active: list[int]) -> Sweep:
         """Row sums, shares and column sums."""
@@ -69,6 +65,7 @@ class ScaledKernel:
         real: True for real tokens; None when all are.
         epsilon: entropic regularisation.
         peak: largest log G of each problem; None to divide row by row.
+        start: log v to make the first row sums with, since G is then at hand.
         memory: where G is kept, of the shape of the cost; its type is the kernel's.
     """
 
@@ -78,41 +75,34 @@ class ScaledKernel:
         real: Bool[Tensor, "batch tokens"] | None,
         epsilon: float,
         peak: Float[np.ndarray, " batch"] | None,
+        start: Float[np.ndarray, "batch prototypes"],
         memory: Float[Tensor, "batch tokens prototypes"],
     ) -> None:
         self.dtype = memory.dtype
         self._device = memory.device
         self._peak: np.ndarray | Tensor = cost.amin(dim=2).double() / -epsilon if peak is None else peak
         peaks = self._peak.to(self.dtype) if isinstance(self._peak, Tensor) else self._tensor(self._peak)[:, None]
-        for i in range(len(cost)):  # one by one: what was added is still in the cache for the exponential
-            torch.add(-peaks[i, :, None], cost[i].to(self.dtype), alpha=-1 / epsilon, out=memory[i]).exp_()
         self._real = None if real is None else real.to(self.dtype)
         self._kernel = memory
         self._rows = memory.new_empty(cost.shape[:2])
         self._weight = memory.new_empty(cost.shape[:2])
         self._columns = memory.new_empty(cost.shape[0], cost.shape[2])
-        self._top = np.zeros(len(cost))
         self._problems = list(zip(memory, memory.transpose(1, 2), self._rows, self._weight, self._columns, strict=True))
-        self._one_by_one = self._device.type == "cpu"  # faster there than batched products
+        self._one_by_one = self._device.type == "cpu"  # one problem after the other is faster there: it stays in the cache
+        column = self._column(start)
+        for i, (kernel, _, rows, _, _) in enumerate(self._problems):
+            torch.add(-peaks[i, :, None], cost[i].to(self.dtype), alpha=-1 / epsilon, out=kernel).exp_()
+            torch.mv(kernel, column[i], out=rows)
 
     @staticmethod
     def widest(dtype: torch.dtype) -> float:
         """Largest range of costs / epsilon for which no sum over- or underflows."""
         return 600.0 if dtype == torch.float64 else 75.0
 
-    def rows(self, log_column: Float[np.ndarray, "batch prototypes"]) -> None:
-        """Row sums, computed with v / max v."""
+    def sweep(self, log_column: Float[np.ndarray, "batch prototypes"], level: Float[np.ndarray, " batch"], active: list[int]) -> Sweep:
+        """Row sums, shares and column sums, computed with v / max v."""
         column = self._column(log_column)
         if self._one_by_one:
-            for (kernel, _, rows, _, _), one in zip(self._problems, column.unbind(), strict=True):
-                torch.mv(kernel, one, out=rows)
-        else:
-            torch.bmm(self._kernel, column[:, :, None], out=self._rows[:, :, None])
-
-    def sweep(self, log_column: Float[np.ndarray, "batch prototypes"], level: Float[np.ndarray, " batch"], active: list[int]) -> Sweep:
-        """Row sums, shares and column sums; one problem at a time it is still in the cache for its second product."""
-        if self._one_by_one:
-            column = self._column(log_column)
             sink = self._sink(level)
             columns, sinks = column.unbind(), sink.unbind()
             for i in active:
@@ -123,7 +113,7 @@ class ScaledKernel:
                     weight.mul_(self._real[i])
                 torch.mv(transposed, weight, out=sums)
             return Sweep(self._rows * self._weight, self._log_columns())
-        self.rows(log_column)
+        torch.bmm(self._kernel, column[:, :, None], out=self._rows[:, :, None])
         return Sweep(self.share(level), self.log_columns(level, active))
 
     def share(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:
@@ -175,7 +165,8 @@ class ScaledKernel:
         return self._tensor(np.exp(scaled - self._peak))[:, None]
 
     def _log_columns(self) -> Float[np.ndarray, "batch prototypes"]:
-        return np.log(self._columns.cpu().numpy().astype(np.float64)) - self._top[:, None]
+        with np.errstate(divide="ignore"):  # a level far off empties a column; its root is found then, and this done again
+            return np.log(self._columns.cpu().numpy().astype(np.float64)) - self._top[:, None]
 
     def _tensor(self, values: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
         return torch.from_numpy(values).to(self._device, self.dtype)
@@ -184,19 +175,21 @@ class ScaledKernel:
 class LogKernel:
     """G as logarithms in float64: no cost is too large, every pass takes an exponential of every entry."""
 
-    def __init__(self, cost: Float[Tensor, "batch tokens prototypes"], real: Bool[Tensor, "batch tokens"] | None, epsilon: float) -> None:
+    def __init__(
+        self,
+        cost: Float[Tensor, "batch tokens prototypes"],
+        real: Bool[Tensor, "batch tokens"] | None,
+        epsilon: float,
+        start: Float[np.ndarray, "batch prototypes"],
+    ) -> None:
         self.dtype = torch.float64
         self._log_kernel = cost.double() / -epsilon
-        self._log_rows = self._log_kernel[:, :, 0]
+        self._log_rows = torch.logsumexp(self._log_kernel + self._tensor(start)[:, None], dim=2)
         self._real = torch.ones_like(self._log_rows, dtype=torch.bool) if real is None else real
-
-    def rows(self, log_column: Float[np.ndarray, "batch prototypes"]) -> None:
-        """Row sums log(G v)."""
-        self._log_rows = torch.logsumexp(self._log_kernel + self._tensor(log_column)[:, None], dim=2)
 
     def sweep(self, log_column: Float[np.ndarray, "batch prototypes"], level: Float[np.ndarray, " batch"], active: list[int]) -> Sweep:
         """Row sums, shares and column sums."""
-        self.rows(log_column)
+        self._log_rows = torch.logsumexp(self._log_kernel + self._tensor(log_column)[:, None], dim=2)
         return Sweep(self.share(level), self.log_columns(level, active))
 
     def share(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:

@@ -3,12 +3,14 @@
 import contextlib
 import math
 
+import numpy as np
 import pytest
 import torch
 from jaxtyping import config
 
 from prognos.nn import transport_problem
 from prognos.nn.transport import curriculum_plan, differentiable_plan, log_domain_plan, soft_sink_plan
+from prognos.nn.transport_kernels import ScaledKernel
 
 SETTING = {"kl_weight": 0.1, "epsilon": 0.1}
 
@@ -135,6 +137,18 @@ def test_extreme_costs_get_the_arithmetic_they_need(change, expected):
     assert plan.converged.all()
     if expected != "logarithms":  # the plain loop does not converge there
         assert float(_distance(plan, log_domain_plan(cost, 0.5, **SETTING))) < 1e-4
+
+
+def test_batched_products_make_the_same_sweep():
+    cost, real = _cost(3, 8, 4), torch.arange(8)[None] < torch.tensor([[8], [5], [1]])
+    column, level = np.linspace(-1, 1, 12).reshape(3, 4), np.array([0.0, -1.0, 1.0])
+    sweeps = []
+    for one_by_one in (True, False):
+        kernel = ScaledKernel(cost, real, 0.1, np.zeros(3), np.zeros((3, 4)), torch.empty_like(cost))
+        kernel._one_by_one = one_by_one
+        sweeps.append(kernel.sweep(column, level, [0, 1, 2]))
+    assert torch.allclose(sweeps[0].share, sweeps[1].share)
+    np.testing.assert_allclose(sweeps[0].log_columns, sweeps[1].log_columns, rtol=1e-5)
 
 
 def test_a_token_far_dearer_than_the_others_goes_to_the_sink():
