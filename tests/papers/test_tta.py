@@ -57,6 +57,7 @@ def test_eq_4_and_5_make_one_joint_cost_and_the_plan_is_that_of_the_reference_so
         found = torch.cat([together.assignment.rows["histology"][i], together.assignment.rows["omics"][i]])
         assert torch.allclose(found, expected, atol=2e-4)
         assert float(found.sum() / (n + 2)) == pytest.approx(rho, rel=1e-5)
+    assert together.evidence()["converged"].all()
 
 
 @torch.no_grad()
@@ -87,7 +88,7 @@ def _made_up() -> tuple[dict, dict, Assignment]:
     tokens = {"histology": [torch.randn(4, 6, generator=generator, dtype=torch.float64)]}
     log_p = {"histology": [log_softmax(torch.randn(4, 3, generator=generator, dtype=torch.float64), dim=-1)]}
     rows = {"histology": [torch.rand(4, 3, generator=generator, dtype=torch.float64)]}
-    return tokens, log_p, Assignment(rows, {"histology": [torch.zeros(4)]})
+    return tokens, log_p, Assignment(rows, {"histology": [torch.zeros(4)]}, None)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])

@@ -104,13 +104,17 @@ class TTA(Model):
     """Patches and pathways -> prototypes -> anchors -> co-attention -> risk.
 
     Evidence: by modality, one tensor a patient: `log_probability` (tokens, prototypes), log softmax of Eq. 3; `plan`
-    (tokens, prototypes) in the scale of Eq. 12; `sink` (tokens,), the share that no prototype takes. By modality:
-    `tokens_before` and `tokens_after` APART (batch, prototypes, d_model). `attention` (batch, 2 prototypes, 2 prototypes),
+    (tokens, prototypes) in the scale of Eq. 12; `sink` (tokens,), the share that no prototype takes. `converged` (batch,):
+    whether the patient's plans met their tolerance. By modality: `tokens_before` and `tokens_after` APART (batch, prototypes, d_model). `attention` (batch, 2 prototypes, 2 prototypes),
     omics first.
     """
 
     Config = TTAConfig
+    config: TTAConfig
     needs = Needs(modalities=MODALITIES, omics="pathways", gene_set="hallmark")
+    primary_head: Tensor
+    head_loss: Tensor
+    centroids: Tensor
 
     def __init__(self, config: TTAConfig, shape: InputShape):
         super().__init__(config, shape)
@@ -149,8 +153,8 @@ class TTA(Model):
         if config.apart and config.contrast:
             terms["contrast"] = config.contrast_weight * self._contrast(refined, present)
         if config.together and config.assignment != "kmeans":
-            weights = {"histology": config.histology_weight, "omics": config.omics_weight}
-            instance = sum(weights[m] * together.cross_entropy[m] for m in MODALITIES)  # Eq. 15
+            entropy = together.cross_entropy
+            instance = config.histology_weight * entropy["histology"] + config.omics_weight * entropy["omics"]  # Eq. 15
             terms["instance"] = config.instance_weight * instance
             if self.n_heads > 1 and progress.step % 3 == 0:
                 terms["consistency"] = config.consistency_weight * self._consistency(together, progress)
@@ -193,7 +197,8 @@ class TTA(Model):
     def _projection(self, modality: str, head: int | None = None) -> Float[Tensor, "d_model d_model"]:
         """W_m of a head, the primary one when none is named."""
         head, d = int(self.primary_head) if head is None else head, self.config.d_model
-        return self.project[modality].weight[head * d : (head + 1) * d]
+        weight = self.project[modality].get_parameter("weight")
+        return weight[head * d : (head + 1) * d]
 
     def _bank(self, modality: str) -> int:
         return 0 if self.n_banks == 1 else MODALITIES.index(modality)
@@ -214,7 +219,7 @@ class TTA(Model):
         """Eq. 4-11: the plan on detached costs, C = -log softmax(L), rows in the scale that Eq. 12 and 14 use."""
         config = self.config
         if not config.together:
-            return Assignment(None, None)
+            return Assignment(None, None, None)
         if config.assignment == "kmeans":
             return nearest(self._projected(tokens), {m: self.centroids[self._bank(m)] for m in MODALITIES})
         return transport(
@@ -235,7 +240,8 @@ class TTA(Model):
     @torch.no_grad()
     def _learn_centroids(self, train: TrainingFold) -> None:
         """k-means on up to 200 tokens of each training patient and modality, in the shared space."""
-        training, rows = self.training, {m: [] for m in MODALITIES}
+        training = self.training
+        rows: Rows = {m: [] for m in MODALITIES}
         self.eval()
         for bag in train.bags():
             pathways = self.pathways(bag["omics"].values)[0][bag["omics"].mask[0]]

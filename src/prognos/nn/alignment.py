@@ -1,15 +1,16 @@
 """Tokens of several modalities -> prototypes: curriculum, assignment, aggregation, agreement of views (TTA, Sec. 3.2)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import log_softmax, one_hot
 
-from prognos.nn.transport import curriculum_plan, soft_sink_plan
+from prognos.nn.transport import Plan, curriculum_plan, soft_sink_plan
 
 Rows = dict[str, list[Tensor]]
 """For each modality, one (tokens, width) tensor a patient: never padded."""
@@ -33,10 +34,12 @@ class Assignment:
     Args:
         rows: for each modality and patient (tokens, prototypes), in the scale that Eq. 12 and 14 use; None = no plan.
         sink: for each modality and patient (tokens,), the share of each token that no prototype takes.
+        converged: for each patient, whether all of its plans met their tolerance.
     """
 
     rows: Rows | None
     sink: Rows | None
+    converged: Bool[Tensor, " batch"] | None
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,11 @@ class Alignment:
     prototype_tokens: Mapping[str, Float[Tensor, "batch prototypes d_model"]]
     cross_entropy: Mapping[str, Float[Tensor, ""]]
 
-    def evidence(self) -> dict[str, Rows | None]:
+    def evidence(self) -> dict[str, Rows | Tensor | None]:
         """What maps and rankings are drawn from, without gradient."""
         log_p = {m: [x.detach() for x in rows] for m, rows in self.log_p.items()}
-        return {"log_probability": log_p, "plan": self.assignment.rows, "sink": self.assignment.sink}
+        assignment = self.assignment
+        return {"log_probability": log_p, "plan": assignment.rows, "sink": assignment.sink, "converged": assignment.converged}
 
 
 def aggregate(tokens: Rows, log_p: Rows, assignment: Assignment, *, mixing: float, renormalise: bool) -> Alignment:
@@ -99,7 +103,7 @@ def nearest(points: Rows, centroids: Mapping[str, Float[Tensor, "prototypes d_mo
         m: [one_hot(torch.cdist(x, centroids[m]).argmin(dim=-1), len(centroids[m])).to(x.dtype) for x in patients]
         for m, patients in points.items()
     }
-    return Assignment(rows, {m: [x.new_zeros(len(x)) for x in patients] for m, patients in rows.items()})
+    return Assignment(rows, {m: [x.new_zeros(len(x)) for x in patients] for m, patients in rows.items()}, None)
 
 
 def transport(
@@ -127,37 +131,39 @@ def transport(
     """
     rows: Rows = {m: [] for group in groups for m in group}
     sink: Rows = {m: [] for group in groups for m in group}
+    converged = []
     for group in groups:
         lengths = [[len(x) for x in patients] for patients in zip(*(log_p[m] for m in group), strict=True)]
         cost = _padded([torch.cat([-log_p[m][i].detach() for m in group]) for i in range(len(lengths))])
+        points = None if similar is None else _padded([torch.cat([similar[1][m][i] for m in group]) for i in range(len(lengths))])
         n_tokens = torch.tensor([max(1, sum(n)) for n in lengths], device=cost.device)  # nobody's plan is cut away below
         mask = torch.arange(cost.shape[1], device=cost.device) < n_tokens[:, None]
-        plan = _plan(cost, mass, mask, kl_weight=kl_weight, epsilon=epsilon, soft_sink=soft_sink)
-        if similar is not None and similar[0] > 0:
-            points = _padded([torch.cat([similar[1][m][i] for m in group]) for i in range(len(lengths))])
-            for _ in range(100):
-                previous = plan[0]
-                pulled = cost - 2 * similar[0] * (points @ (points.transpose(1, 2) @ previous))
-                plan = _plan(pulled, mass, mask, kl_weight=kl_weight, epsilon=epsilon, soft_sink=soft_sink)
-                if float(((plan[0] - previous).abs().sum(dim=(1, 2))).max()) < 1e-4:
-                    break
-        scale = n_tokens.to(cost.dtype) if scaled else torch.ones_like(n_tokens, dtype=cost.dtype)
+        solve = partial(soft_sink_plan if soft_sink else curriculum_plan, mass=mass, kl_weight=kl_weight, epsilon=epsilon, mask=mask)
+        found = solve(cost) if points is None or similar is None else _pulled(solve, cost, points, similar[0])
+        converged.append(found.converged)
         for i, n in enumerate(lengths):
-            for m, part, left in zip(
-                group,
-                (plan[0][i] * scale[i]).split([*n, cost.shape[1] - sum(n)]),
-                (plan[1][i] * n_tokens[i]).split([*n, cost.shape[1] - sum(n)]),
-                strict=False,
-            ):
+            shares = found.sink[i, : sum(n)] * n_tokens[i]
+            plan = found.plan[i, : sum(n)] * (n_tokens[i] if scaled else 1)
+            for m, part, left in zip(group, plan.split(n), shares.split(n), strict=True):
                 rows[m].append(part)
                 sink[m].append(left)
-    return Assignment(rows, sink)
+    return Assignment(rows, sink, torch.stack(converged).all(dim=0))
 
 
-def _plan(cost: Tensor, mass: float, mask: Tensor, *, kl_weight: float, epsilon: float, soft_sink: bool) -> tuple[Tensor, Tensor]:
-    solve = soft_sink_plan if soft_sink else curriculum_plan
-    solved = solve(cost, mass, kl_weight=kl_weight, epsilon=epsilon, mask=mask)
-    return solved.plan, solved.sink
+def _pulled(
+    solve: Callable[[Tensor], Plan],
+    cost: Float[Tensor, "batch tokens prototypes"],
+    points: Float[Tensor, "batch tokens d_model"],
+    weight: float,
+) -> Plan:
+    """The plan that stands still under cost - weight (S + S^T) Q; S = F F^T is never built: S Q = F (F^T Q)."""
+    plan = solve(cost)
+    for _ in range(100):
+        previous = plan.plan
+        plan = solve(cost - 2 * weight * (points @ (points.transpose(1, 2) @ previous)))
+        if float((plan.plan - previous).abs().sum(dim=(1, 2)).max()) < 1e-4:
+            break
+    return plan
 
 
 def _padded(patients: Sequence[Float[Tensor, "_ width"]]) -> Float[Tensor, "batch tokens width"]:

@@ -16,7 +16,7 @@ PACK = 4096
 """Rows of small patients that are computed together."""
 
 
-def in_chunks(function: Callable[[Tensor], Tensor], rows: Float[Tensor, "rows width"]) -> Float[Tensor, "rows *out"]:
+def in_chunks(function: Callable[[Tensor], Tensor], rows: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens *out"]:  # noqa: F821
     """function(rows), row by row the same; beyond `CHUNK` rows in chunks, computed again in the backward pass."""
     if len(rows) <= CHUNK:
         return function(rows)
