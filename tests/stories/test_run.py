@@ -1,5 +1,7 @@
 """From a cohort to a page, by the command line and from Python."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -123,3 +125,41 @@ def test_the_same_study_from_python(small_cohort, tmp_path, finished):
     same = whole[(whole["model"] == "snn") & (whole["variant"] == "base") & (whole["missing"] == "none")]
     own = study.predictions()
     assert own[own["model"] == "snn"]["risk"].tolist() == same["risk"].tolist()
+
+
+@pytest.mark.slow
+def test_a_planted_signal_is_found_and_shuffled_labels_show_none(tmp_path):
+    import prognos
+
+    cohort = prognos.Cohort.read(prognos.simulate(tmp_path / "strong", prognos.Truth(shared=3.0), n_patients=240, patches=(5, 6), seed=11))
+    study = prognos.cross_validate(
+        cohort,
+        models=["snn"],
+        out=tmp_path / "run",
+        training={"epochs": 12, "learning_rate": 1e-3},
+        study={"workers": 1, "canary": True, "metrics": ["concordance"], "replicates": 200, "reference": "snn"},
+    )
+    row = study.comparison().set_index("variant")
+    assert row.loc["base", "low"] > 0.5
+    assert row.loc["canary", "low"] < 0.5 < row.loc["canary", "high"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("selection", ["inner", "oracle"])
+def test_an_epoch_is_chosen_where_the_recipe_says(small_cohort, tmp_path, selection):
+    import prognos
+
+    study = prognos.cross_validate(
+        small_cohort,
+        models=["null", "snn"],
+        out=tmp_path / "run",
+        training={"epochs": 4},
+        study={"workers": 1, "n_folds": 2, "replicates": 0, "selection": selection, "metrics": ["concordance"]},
+    )
+    folders = sorted((study.folder / "models" / "sim" / "snn").glob("*/*"))
+    chosen = [json.loads((folder / "selection.json").read_text()) for folder in folders]
+    assert all(choice["selection"] == selection and 1 <= choice["epochs"] <= 4 for choice in chosen)
+    assert [len(pd.read_csv(folder / "log.csv")) for folder in folders] == [choice["epochs"] for choice in chosen]
+    assert study.facts()["selection"] == selection
+    assert any("oracle" in warning for warning in study.facts()["warnings"]) == (selection == "oracle")
+    assert not list(study.folder.rglob("checkpoint-*"))
