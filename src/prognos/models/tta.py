@@ -105,8 +105,8 @@ class TTA(Model):
 
     Evidence: by modality, one tensor a patient: `log_probability` (tokens, prototypes), log softmax of Eq. 3; `plan`
     (tokens, prototypes) in the scale of Eq. 12; `sink` (tokens,), the share that no prototype takes. `converged` (batch,):
-    whether the patient's plans met their tolerance. By modality: `tokens_before` and `tokens_after` APART (batch, prototypes, d_model). `attention` (batch, 2 prototypes, 2 prototypes),
-    omics first.
+    whether the patient's plans met their tolerance. By modality: `tokens_before` and `tokens_after` APART (batch, prototypes,
+    d_model). `attention` (batch, 2 prototypes, 2 prototypes), omics first.
     """
 
     Config = TTAConfig
