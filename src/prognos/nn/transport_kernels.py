@@ -140,11 +140,12 @@ class ScaledKernel:
     def plan(
         self, row_mass: Float[Tensor, "batch tokens"], log_column: Float[np.ndarray, "batch prototypes"]
     ) -> tuple[Float[Tensor, "batch tokens prototypes"], Float[np.ndarray, " batch"]]:
-        """G diag(v), its rows scaled to sum to `row_mass`, in place, and its sums."""
+        """G diag(v), its rows scaled to sum to `row_mass`, in place, and its sums: those of its rows, as nothing underflows."""
         column = self._tensor(np.exp(log_column - self._top[:, None]))
         weight = row_mass / self._rows
-        sums = [self._kernel[i].mul_(column[i]).mul_(weight[i][:, None]).sum() for i in range(len(column))]
-        return self._kernel, torch.stack(sums).double().cpu().numpy()
+        for i in range(len(column)):
+            self._kernel[i].mul_(column[i]).mul_(weight[i][:, None])
+        return self._kernel, row_mass.sum(dim=1).double().cpu().numpy()
 
     def _column(self, log_column: Float[np.ndarray, "batch prototypes"]) -> Float[Tensor, "batch prototypes"]:
         """v of a new sweep, divided by its largest entry."""
