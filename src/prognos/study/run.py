@@ -26,7 +26,7 @@ from prognos.study import provenance
 from prognos.study.comparison import Assessment, assess
 from prognos.study.engine import default_workers, engine
 from prognos.study.fold import Shared, run_job, told_of
-from prognos.study.plan import Job, Plan, make_plan, reference_of
+from prognos.study.plan import BASE, Job, Plan, make_plan, reference_of
 from prognos.study.study import Study, read_table
 from prognos.study.timing import Clock, StudyProgress, bytes_of
 from prognos.training import Fitted, fit
@@ -305,7 +305,7 @@ def _conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Fold
         "selection": "oracle" if oracle else study.selection,
         "not_applicable": [*(vars(row) for row in plan.not_applicable), *_not_fitted(folder, reported)],
         "unusable": _unusable(found),
-        "warnings": [*stamps, *plan.notes, *of_splits, *found.notes],
+        "warnings": [*stamps, *plan.notes, *of_splits, *_without_input(folder, reported), *found.notes],
         "seeds": list(study.seeds),
         "models": {
             name: {"summary": MODELS[name].summary, "paper": MODELS[name].paper, "parameters": told[name].get("parameters")}
@@ -316,6 +316,27 @@ def _conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Fold
     }
     files.write_json(folder / "study.json", facts)
     files.write_json(folder / "provenance.json", {**record, "finished": provenance.now()})
+
+
+def _without_input(folder: Path, jobs: Sequence[Job]) -> list[str]:
+    """How many test patients had none of what a model reads, by model, variant, cohort and missing pattern."""
+    counts: dict[tuple[str, str, str, str], list[int]] = {}
+    for job in jobs:
+        told = told_of(folder, job) or {}
+        for pattern, n_without in told.get("without_input", {}).items():
+            count = counts.setdefault((job.model, job.variant, job.cohort, pattern), [0, 0])
+            count[0] += n_without
+            count[1] += told["tested"]
+    found = []
+    for (model, variant, cohort, pattern), (n_without, tested) in counts.items():
+        name = model if variant == BASE else f"{model}@{variant}"
+        where = "" if pattern == "none" else f" without {pattern}"
+        if n_without:
+            found.append(
+                f"{cohort}: {name}{where}: {n_without / tested:.0%} of the tested patients have none of what it reads; "
+                "they get the median training risk and the training fold's Kaplan-Meier curve"
+            )
+    return found
 
 
 def _not_fitted(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:

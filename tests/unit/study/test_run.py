@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.unit.study.conftest import StubFit
 
 from prognos import runtime
 from prognos.config import make_recipe, read_recipe
@@ -312,3 +313,28 @@ def test_the_memory_estimate_grows_with_what_a_batch_holds(cohort):
     large = make_recipe({"cohort": {"path": "/x/small"}, "training": {"batch_size": 6400}, "study": {"models": ["abmil"]}})
     first, second = (make_plan(recipe, {"small": cohort}, {"small": cohort.folds}).jobs[0] for recipe in (small, large))
     assert 0 < bytes_of(first, cohort) < bytes_of(second, cohort)
+
+
+def test_patients_with_nothing_that_a_model_reads_are_said(study_of):
+    study = study_of(models=("snn",), study={"missing": ["none", "histology=1;omics=1"]})
+    warnings = json.loads((study.folder / "study.json").read_text())["warnings"]
+    assert not any("snn: " in text and "have none of what it reads" in text for text in warnings)
+    study = study_of(models=("snn",), fit=WithoutInput(), out="again")
+    warnings = json.loads((study.folder / "study.json").read_text())["warnings"]
+    assert any(text.startswith("small: snn: 100% of the tested patients have none of what it reads") for text in warnings)
+
+
+class WithoutInput(StubFit):
+    """Its patients have nothing to go by."""
+
+    def __call__(self, *args, **settings):
+        fitted = super().__call__(*args, **settings)
+        answer = fitted.predict
+
+        def predict(*asked, **how):
+            found = answer(*asked, **how)
+            found.without_input[:] = True
+            return found
+
+        object.__setattr__(fitted, "predict", predict)
+        return fitted
