@@ -89,13 +89,16 @@ def test_the_order_of_patients_changes_nothing(name):
     assert turned.survival[::-1].tobytes() == predictions_of(name).survival.tobytes()
 
 
-@pytest.mark.parametrize("patches", [None, 3], ids=["every patch", "three patches"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "patches"),
+    [*((name, None) for name in NAMES), ("abmil", 3), ("tta-paper", 3)],
+    ids=lambda value: value if isinstance(value, str) else f"{value or 'all'} patches",
+)
 def test_a_patient_alone_gets_the_prediction_that_it_gets_among_others(name, patches):
     patients, fitted = held_out(), fitted_on_train(name)
     fitted = dataclasses.replace(fitted, training=fitted.training.model_copy(update={"evaluation_patches": patches}))
     together = fitted.predict(patients, horizons=HORIZONS)
-    for row, patient in enumerate(patients.patients[:4]):
+    for row, patient in enumerate(patients.patients[:3]):
         alone = fitted.predict(patients, [patient], horizons=HORIZONS)
         assert alone.risk[0] == pytest.approx(together.risk[row], abs=1e-5)
         assert alone.survival[0] == pytest.approx(together.survival[row], abs=1e-5)
@@ -134,7 +137,7 @@ def test_no_other_patient_and_no_global_seed_can_influence_a_fit(name):
     pd.testing.assert_frame_equal(again.log, fitted_on_train(name).log, check_exact=True)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [name for name in TRAINED if name == entry_of(name).path.rpartition(":")[2].lower()])
 def test_another_seed_gives_another_model(name):
     assert state_hash(tiny_fit(train_and_test(tiny_cohort())[0], name, seed=2)) != state_hash(fitted_on_train(name))
 
@@ -162,8 +165,10 @@ def test_what_was_saved_is_read_back_to_the_byte(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_on_disk_is_a_pickle(name, tmp_path):
-    fitted = tiny_fit(train_and_test(tiny_cohort())[0], name, options=FitOptions(folder=tmp_path))
-    fitted.save(tmp_path)
+    fitted_on_train(name).save(tmp_path)
+    if name in ("snn", "tta"):  # the checkpoints of all are written by the same lines
+        tiny_fit(train_and_test(tiny_cohort())[0], name, options=FitOptions(folder=tmp_path))
+        assert (tmp_path / "checkpoint-0.safetensors").is_file()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".csv"}
     assert {"weights.safetensors", "fitted.json", "log.csv"} <= {path.name for path in files}

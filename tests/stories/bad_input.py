@@ -130,7 +130,7 @@ def turned_bit(place: Place) -> None:
 
 def folds(of_patient: Callable[[int], object]) -> Callable[[Place], object]:
     def write(place: Place) -> None:
-        rows = [f"SIM-{number:04d},{of_patient(number)}" for number in range(1, 21)]
+        rows = [f"SIM-{number:04d},{of_patient(number)}" for number in range(1, N_PATIENTS + 1)]
         (place.cohort / "splits.csv").write_text("\n".join(["patient_id,fold", *rows]) + "\n")
 
     return write
@@ -147,6 +147,7 @@ def events_in_fold_zero_only(place: Place) -> None:
     folds(lambda number: (number + 1) % 2)(place)
 
 
+N_PATIENTS = 12
 PREDICTIONS = "patient_id,time,event,risk\na,400,1,0.5\nb,500,0,0.1\nc,900,1,-0.3\n"
 NOTHING = all_of()
 CHECK_IT = "check {cohort}"
@@ -177,7 +178,7 @@ CASES = {
         r"there are 2 endpoints \(dss, os\); name one: --endpoint dss",
         READ,
     ),
-    "nobody left": Case(times_below_zero, CHECK_IT, r"none of 20 patients is left \(20 time of 0 or below\)", READ),
+    "nobody left": Case(times_below_zero, CHECK_IT, r"none of 12 patients is left \(12 time of 0 or below\)", READ),
     "semicolons": Case(
         replaced("sim/clinical.csv", ",", ";"),
         CHECK_IT,
@@ -251,7 +252,7 @@ CASES = {
         r"splits\.csv: 1 patients are listed more than once \(SIM-0001\), 1 of them in two folds",
         FOLDS,
     ),
-    "one fold": Case(folds(lambda number: 3), CHECK_IT, r"splits\.csv: all 20 patients are in fold 3; give at least two folds", FOLDS),
+    "one fold": Case(folds(lambda number: 3), CHECK_IT, r"splits\.csv: all 12 patients are in fold 3; give at least two folds", FOLDS),
     "fold not a number": Case(
         folds(lambda number: "one" if number == 1 else 0), CHECK_IT, r"splits\.csv, column fold: 1 folds are not whole numbers", READ
     ),
@@ -290,10 +291,10 @@ CASES = {
         lambda place: files.write_text(place.folder / "out" / "notes.txt", "mine"), STUDY + " --resume", r"holds no run to resume", RUN
     ),
     "no events in a fold's training part": Case(
-        events_in_fold_zero_only, STUDY, r"null cannot be fitted: 10 training patients with 0 events; at least 2 patients and 1 event", FIT
+        events_in_fold_zero_only, STUDY, r"null cannot be fitted: 6 training patients with 0 events; at least 2 patients and 1 event", FIT
     ),
     "one patient in a fold's training part": Case(
-        folds(lambda number: 0 if number < 20 else 1), STUDY, r"null cannot be fitted: 1 training patients with \d events", FIT
+        folds(lambda number: 0 if number < N_PATIENTS else 1), STUDY, r"null cannot be fitted: 1 training patients with \d events", FIT
     ),
     # fitted models
     "not a fitted model": Case(

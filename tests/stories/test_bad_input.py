@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.stories.bad_input import CASES, CHECK, CHECK_IT, EVALUATED, PREDICT, PREDICTIONS, STUDY, Case, Place, edited, folds
+from tests.stories.bad_input import CASES, CHECK, CHECK_IT, EVALUATED, N_PATIENTS, PREDICT, PREDICTIONS, STUDY, Case, Place, edited, folds
 from typer.testing import CliRunner
 
 from prognos import files
@@ -24,9 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory) -> Path:
-    """Twenty simulated patients, and an ABMIL of eight numbers fitted on them."""
+    """Twelve simulated patients, and an ABMIL of eight numbers fitted on them."""
     folder = tmp_path_factory.mktemp("originals")
-    cohort = Cohort.read(simulate(folder / "sim", Truth(censoring=0.4), n_patients=20, n_sites=4, d_patch=10, patches=(5, 7), seed=2))
+    cohort = Cohort.read(
+        simulate(folder / "sim", Truth(censoring=0.4), n_patients=N_PATIENTS, n_sites=3, d_patch=10, patches=(5, 7), seed=2)
+    )
     fit(cohort, "abmil", config={"d_model": 8, "d_attention": 8}, training={"epochs": 1, "device": "cpu"}).save(folder / "fitted")
     return folder
 
@@ -91,7 +93,7 @@ def test_an_implausible_unit_of_time_is_questioned(place):
 
 
 def test_a_fold_without_events_or_with_one_patient_is_said_and_the_study_goes_on(place):
-    folds(lambda number: 2 if number == 20 else number % 2)(place)
+    folds(lambda number: 2 if number == N_PATIENTS else number % 2)(place)
     result = typed(STUDY, place)
     assert result.exit_code == 0, result.output
     facts = json.loads((place.folder / "out" / "study.json").read_text())
@@ -121,8 +123,11 @@ DISKS = {
 }
 
 
-@pytest.mark.parametrize("disk", DISKS)
-@pytest.mark.parametrize("command", [PREDICT, STUDY, EVALUATED])
+@pytest.mark.parametrize(
+    ("command", "disk"),
+    [*((PREDICT, disk) for disk in DISKS), (STUDY, "full disk"), (STUDY, "read-only folder"), (EVALUATED, "full disk")],
+    ids=lambda value: value.split()[0] if value in (PREDICT, STUDY, EVALUATED) else value,
+)
 def test_what_cannot_be_written_is_said_and_ends_with_2(place, monkeypatch, disk, command):
     (place.folder / "p.csv").write_text(PREDICTIONS)
     function, number, said = DISKS[disk]

@@ -47,7 +47,7 @@ class LateFusion(Model):
     def learn(self, train: TrainingFold) -> None:
         """Mean and standard deviation of each part's risk over the training patients that have its modality."""
         self.parts.eval()
-        risks = torch.cat([self._risks(bag) for bag in train.bags(batch_size=8)])
+        risks = torch.cat([self._risks(bag) for bag in train.bags()])  # one by one: a padded batch of large bags is huge
         for m in range(risks.shape[1]):
             known = risks[~risks[:, m].isnan(), m]
             spread = float(known.std()) if len(known) > 1 else 0.0

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class TrainingConfig(BaseModel):
     """The common training recipe; a model's own is its preset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(30, ge=0, description="passes over the training fold")
     batch_size: int = Field(32, ge=1, description="patients in one batch; a Cox loss shares its risk set over them")

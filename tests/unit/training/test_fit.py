@@ -60,6 +60,7 @@ def test_gene_sets_that_were_not_given_are_asked_for(train):
         ({"config": {"survival": "coxx"}}, r"model\.snn: survival: there is no choice 'coxx'; did you mean 'cox'\?"),
         ({"training": {"epochs": -1}}, r"training: epochs = -1: input should be greater than or equal to 0"),
         ({"training": {"learning_rate": 0.0}}, r"training: learning_rate = 0\.0: input should be greater than 0"),
+        ({"training": {"learning_rate": float("inf")}}, r"training: learning_rate = inf: input should be a finite number"),
         ({"training": {"device": "gpu"}}, r"there is no device 'gpu'; use auto, cpu, cuda"),
         (
             {"training": {"batch_size": 1}},
