@@ -23,11 +23,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from prognos.nn.transport_gradient import PlanGradient
-from prognos.nn.transport_iterations import fixed_point
+from prognos.nn.transport_iterations import first_level, fixed_point
 from prognos.nn.transport_kernels import Kernel, LogKernel, ScaledKernel
 from prognos.nn.transport_marginals import Marginals, Range, shifted
 from prognos.nn.transport_problem import Arithmetic, Problem, checked_problem, checked_start, parts
 
+SAMPLED_TOKENS = 160  # from which the first level is found
 MASS_ERROR = 1e-5  # relative; above it a plan has not converged, whatever its residual
 
 
@@ -207,8 +208,8 @@ def solved(problem: Problem, start: Float[np.ndarray, "batch prototypes"], max_i
             plan[part] = 0
             sink[part] = token if problem.real is None else token * problem.real[part]
             continue
-        begin = shifted(start[part], marginals)
-        kernel = kernel_of(problem, part, arithmetic, begin, plan)
+        begin = start_of(problem, part, shifted(start[part], marginals))
+        kernel = kernel_of(problem, part, arithmetic, plan)
         end = fixed_point(kernel, marginals, problem.limits.of(part), begin, max_iterations, tolerance)
         found, moved = kernel.plan(end.share * token, end.log_column)
         if found.data_ptr() != plan[part].data_ptr():
@@ -220,19 +221,26 @@ def solved(problem: Problem, start: Float[np.ndarray, "batch prototypes"], max_i
     return Plan(plan, sink, *on_device)
 
 
-def kernel_of(
-    problem: Problem,
-    part: slice,
-    arithmetic: Arithmetic,
-    start: Float[np.ndarray, "part prototypes"],
-    plan: Float[Tensor, "batch tokens prototypes"],
-) -> Kernel:
+def start_of(
+    problem: Problem, part: slice, log_column: Float[np.ndarray, "part prototypes"]
+) -> tuple[Float[np.ndarray, "part prototypes"], Float[np.ndarray, " part"]]:
+    """Where the iteration starts: log v, and the level that belongs to it by a sample of the tokens."""
+    stride = max(1, problem.cost.shape[1] // SAMPLED_TOKENS)
+    cost = problem.cost[part, ::stride]
+    real = None if problem.real is None else problem.real[part, ::stride]
+    n_tokens = np.full(len(cost), float(cost.shape[1])) if real is None else real.sum(dim=1).double().cpu().numpy()
+    whole = problem.marginals.of(part)
+    sample = Marginals(np.maximum(n_tokens, 1), whole.mass, whole.log_prior, whole.softness)
+    return log_column, first_level(LogKernel(cost, real, problem.epsilon), log_column, problem.limits.of(part), sample)
+
+
+def kernel_of(problem: Problem, part: slice, arithmetic: Arithmetic, plan: Float[Tensor, "batch tokens prototypes"]) -> Kernel:
     """The kernel of some problems, in the memory of their plan where the types allow it."""
     cost = problem.cost[part]
     real = None if problem.real is None else problem.real[part]
     if arithmetic == "logarithms":
-        return LogKernel(cost, real, problem.epsilon, start)
+        return LogKernel(cost, real, problem.epsilon)
     dtype = torch.float64 if arithmetic == "float64" else torch.float32
     memory = plan[part] if plan.dtype == dtype else torch.empty_like(cost, dtype=dtype)
     peak = problem.limits.high[part] if arithmetic == "float32" else None
-    return ScaledKernel(cost, real, problem.epsilon, peak, start, memory)
+    return ScaledKernel(cost, real, problem.epsilon, peak, memory)

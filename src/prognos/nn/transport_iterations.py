@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from prognos.nn.transport_kernels import Kernel, Sweep
+from prognos.nn.transport_kernels import Kernel
 from prognos.nn.transport_marginals import Marginals, Range, logit, shifted
 
 MEMORY = 3  # differences that the Anderson acceleration keeps
@@ -47,30 +47,27 @@ def fixed_point(
     kernel: Kernel,
     marginals: Marginals,
     limits: Range,
-    start: Float[np.ndarray, "batch prototypes"],
+    start: tuple[Float[np.ndarray, "batch prototypes"], Float[np.ndarray, " batch"]],
     max_iterations: int,
     tolerance: float,
 ) -> FixedPoint:
     """The v with log v = shift(f (log b - log G^T u)), f = 1 / (1 + epsilon / gamma) (Eq. 54), to within `tolerance`.
 
-    `start` is the log v, shifted, that the kernel was made with. The level, log s, follows log v by one Newton step a
-    sweep; where that would not do, its root is found.
+    Starts from a shifted log v and a level, log s. The level follows log v by one Newton step a sweep; where that would
+    not do, its root is found.
     """
     exact = 1e-12 if kernel.dtype == torch.float64 else 4e-6
     factor = 1 / (1 + marginals.softness)
     log_target = marginals.log_prior + np.log(marginals.n_tokens)[:, None]
-    log_column = start
-    active = list(range(len(start)))
-    iterations, done = np.zeros(len(start), dtype=np.int64), np.zeros(len(start), dtype=bool)
-    anderson = Anderson(start.shape)
-    low, high = level_bounds(log_column, limits, marginals)
-    level = np.where(marginals.has_sink, (low + high) / 2, WITHOUT_SINK)
-    level, share = exact_level(kernel, level, (low, high), marginals, FAR / 10)
-    sweep = Sweep(share, kernel.log_columns(level, active))
+    log_column, level = start
+    active = list(range(len(level)))
+    iterations, done = np.zeros(len(level), dtype=np.int64), np.zeros(len(level), dtype=bool)
+    anderson = Anderson(log_column.shape)
+    sweep = kernel.sweep(log_column, level, active)
     for _ in range(max_iterations):
         error, correction = level_error(sweep.share, marginals)
         log_columns = sweep.log_columns
-        if not ((np.abs(error) <= FAR) & (np.abs(correction) <= 1)).all():
+        if not ((np.abs(error) <= FAR) & (np.abs(correction) <= 4 * FAR)).all():
             level, _ = exact_level(kernel, level, level_bounds(log_column, limits, marginals), marginals, exact)
             log_columns = kernel.log_columns(level, active)
             error = correction = np.zeros_like(level)
@@ -89,6 +86,16 @@ def fixed_point(
         sweep = kernel.sweep(log_column, level, active)
     level, share = exact_level(kernel, level, level_bounds(log_column, limits, marginals), marginals, exact)
     return FixedPoint(share, kernel.rest(level), log_column, iterations, done)
+
+
+def first_level(
+    kernel: Kernel, log_column: Float[np.ndarray, "batch prototypes"], limits: Range, marginals: Marginals
+) -> Float[np.ndarray, " batch"]:
+    """The level that belongs to log v, roughly: with it, one Newton step is enough."""
+    low, high = level_bounds(log_column, limits, marginals)
+    level = np.where(marginals.has_sink, (low + high) / 2, WITHOUT_SINK)
+    kernel.sweep(log_column, level, list(range(len(level))))
+    return exact_level(kernel, level, (low, high), marginals, FAR / 100)[0]
 
 
 def level_bounds(

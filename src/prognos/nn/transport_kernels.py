@@ -25,9 +25,9 @@ class Sweep:
 
 @runtime_checkable
 class Kernel(Protocol):
-    """What the fixed point needs. A kernel remembers the row sums of its last sweep, at first those of where v starts.
+    """What the fixed point needs. A kernel remembers the row sums of its last sweep.
 
-    `active` are the problems to compute anew; of the others the last values are returned.
+    `active` are the problems to compute anew, at first all; of the others the last values are returned.
     """
 
     dtype: torch.dtype
@@ -65,8 +65,8 @@ class ScaledKernel:
         real: True for real tokens; None when all are.
         epsilon: entropic regularisation.
         peak: largest log G of each problem; None to divide row by row.
-        start: log v to make the first row sums with, since G is then at hand.
-        memory: where G is kept, of the shape of the cost; its type is the kernel's.
+        memory: where G is kept, of the shape of the cost; its type is the kernel's. It is filled by the first sweep,
+            while a problem is in the cache.
     """
 
     def __init__(
@@ -75,13 +75,14 @@ class ScaledKernel:
         real: Bool[Tensor, "batch tokens"] | None,
         epsilon: float,
         peak: Float[np.ndarray, " batch"] | None,
-        start: Float[np.ndarray, "batch prototypes"],
         memory: Float[Tensor, "batch tokens prototypes"],
     ) -> None:
         self.dtype = memory.dtype
         self._device = memory.device
         self._peak: np.ndarray | Tensor = cost.amin(dim=2).double() / -epsilon if peak is None else peak
-        peaks = self._peak.to(self.dtype) if isinstance(self._peak, Tensor) else self._tensor(self._peak)[:, None]
+        self._peaks = self._peak.to(self.dtype) if isinstance(self._peak, Tensor) else self._tensor(self._peak)[:, None]
+        self._cost: Tensor | None = cost
+        self._epsilon = epsilon
         self._real = None if real is None else real.to(self.dtype)
         self._kernel = memory
         self._rows = memory.new_empty(cost.shape[:2])
@@ -89,10 +90,6 @@ class ScaledKernel:
         self._columns = memory.new_empty(cost.shape[0], cost.shape[2])
         self._problems = list(zip(memory, memory.transpose(1, 2), self._rows, self._weight, self._columns, strict=True))
         self._one_by_one = self._device.type == "cpu"  # one problem after the other is faster there: it stays in the cache
-        column = self._column(start)
-        for i, (kernel, _, rows, _, _) in enumerate(self._problems):
-            torch.add(-peaks[i, :, None], cost[i].to(self.dtype), alpha=-1 / epsilon, out=kernel).exp_()
-            torch.mv(kernel, column[i], out=rows)
 
     @staticmethod
     def widest(dtype: torch.dtype) -> float:
@@ -107,12 +104,18 @@ class ScaledKernel:
             columns, sinks = column.unbind(), sink.unbind()
             for i in active:
                 kernel, transposed, rows, weight, sums = self._problems[i]
+                if self._cost is not None:
+                    self._fill(i, self._cost[i])
                 torch.mv(kernel, columns[i], out=rows)
                 torch.add(rows, sinks[i], out=weight).reciprocal_()
                 if self._real is not None:
                     weight.mul_(self._real[i])
                 torch.mv(transposed, weight, out=sums)
+            self._cost = None
             return Sweep(self._rows * self._weight, self._log_columns())
+        if self._cost is not None:
+            self._fill(slice(None), self._cost)
+            self._cost = None
         torch.bmm(self._kernel, column[:, :, None], out=self._rows[:, :, None])
         return Sweep(self.share(level), self.log_columns(level, active))
 
@@ -146,6 +149,10 @@ class ScaledKernel:
         for i in range(len(column)):
             self._kernel[i].mul_(column[i]).mul_(weight[i][:, None])
         return self._kernel, row_mass.sum(dim=1).double().cpu().numpy()
+
+    def _fill(self, part: int | slice, cost: Float[Tensor, "*part tokens prototypes"]) -> None:
+        """G of one problem, or of all."""
+        torch.add(-self._peaks[part, :, None], cost.to(self.dtype), alpha=-1 / self._epsilon, out=self._kernel[part]).exp_()
 
     def _column(self, log_column: Float[np.ndarray, "batch prototypes"]) -> Float[Tensor, "batch prototypes"]:
         """v of a new sweep, divided by its largest entry."""
@@ -181,11 +188,10 @@ class LogKernel:
         cost: Float[Tensor, "batch tokens prototypes"],
         real: Bool[Tensor, "batch tokens"] | None,
         epsilon: float,
-        start: Float[np.ndarray, "batch prototypes"],
     ) -> None:
         self.dtype = torch.float64
         self._log_kernel = cost.double() / -epsilon
-        self._log_rows = torch.logsumexp(self._log_kernel + self._tensor(start)[:, None], dim=2)
+        self._log_rows = self._log_kernel[:, :, 0]
         self._real = torch.ones_like(self._log_rows, dtype=torch.bool) if real is None else real
 
     def sweep(self, log_column: Float[np.ndarray, "batch prototypes"], level: Float[np.ndarray, " batch"], active: list[int]) -> Sweep:
