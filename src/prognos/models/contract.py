@@ -17,7 +17,7 @@ Beside = tuple[Tensor, Survival] | None
 class ModelConfig(BaseModel):
     """Base of every model's frozen config: unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,12 @@ class Needs:
         omics: whether its omics come as one flat vector of genes or as pathway tokens.
         gene_set: collection of gene sets that its pathways come from.
         parts: models of the table that are fitted first and that it is made of.
-        complete: True when every patient must have all its modalities.
     """
 
     modalities: tuple[str, ...]
     omics: Literal["pathways", "genes"] = "genes"
     gene_set: str | None = None
     parts: tuple[str, ...] = ()
-    complete: bool = False
 
 
 class Model(nn.Module):

@@ -38,7 +38,8 @@ def by_patient(function: Callable[[Tensor], Tensor], patients: Sequence[Float[Te
         group.append(rows)
         last = place + 1 == len(patients)
         if last or sum(map(len, group)) + len(patients[place + 1]) > PACK:
-            together = group[0] if len(group) == 1 else torch.cat(group)
+            with torch.autocast(rows.device.type, enabled=False):  # on the CPU it cannot put half-precision rows together
+                together = group[0] if len(group) == 1 else torch.cat(group)
             found += in_chunks(function, together).split([len(part) for part in group])
             group = []
     return found
