@@ -159,7 +159,7 @@ def _fitted(job: Job, shared: Shared, parts: tuple[Cohort, Cohort], report: Call
         files.write_json(chosen, {"selection": job.selection, "epochs": best_epoch(log)})
     epochs = json.loads(chosen.read_text(encoding="utf-8"))["epochs"]
     if epochs is not None:
-        settings["training"] = {**job.training, "epochs": epochs}
+        settings["training"] = {**job.training, "stop_after": epochs}
     options = FitOptions(folder=folder, parts=fitted_parts, progress=_share(report, 0.5, 1.0))
     return shared.fit(train, job.model, options=options, **settings), epochs
 

@@ -46,10 +46,11 @@ def run_stage(
         log = found[1]
         yield from log
     saved = time.monotonic()
-    for epoch in range(len(log), stage.epochs):
+    n_epochs = min(stage.epochs, recipe.stop_after or stage.epochs)
+    for epoch in range(len(log), n_epochs):
         log.append(_epoch(model, fold, recipe, stage, optimiser, epoch=epoch, seed=seed))
         yield log[-1]
-        last = epoch + 1 == stage.epochs
+        last = epoch + 1 == n_epochs
         if checkpoint and (last or time.monotonic() - saved >= recipe.checkpoint_seconds):
             save_checkpoint(checkpoint, model, optimiser, log, fingerprint)
             saved = time.monotonic()

@@ -175,7 +175,7 @@ def test_inner_selection_fits_for_the_epochs_that_an_inner_part_chose(study_of, 
     assert not inner & test_patients
     assert not set(trial.cohort.patients) & set(trial.options.validation.patients)
     # the stub's validation concordances are .5, .7, .7, .6: two epochs are the fewest with the best
-    assert final.training["epochs"] == 2
+    assert final.training["stop_after"] == 2
     assert study.facts()["selection"] == "inner"
 
 
