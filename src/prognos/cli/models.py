@@ -58,7 +58,7 @@ def models(
         table.add_column(name)
     for name, entry in MODELS.items():
         needs = entry.load().needs
-        lack = "nothing of it" if len(needs.modalities) < 2 or needs.complete else " or ".join(needs.modalities)
+        lack = "nothing of it" if len(needs.modalities) < 2 else " or ".join(needs.modalities)
         cells = [name, entry.summary, ", ".join(needs.modalities) or "nothing", lack, entry.paper]
         table.add_row(*cells, *(measured(entry) if measure else ()))
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
