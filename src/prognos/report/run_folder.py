@@ -25,7 +25,7 @@ METRICS = ("model", "variant", "cohort", "seed", "fold", "missing", "metric", "v
 SURVIVAL = (*KEYS, "horizon", "survival")
 SPLITS = ("patient_id", "fold")
 LOG = ("cohort", "label", "seed", "fold", "stage", "epoch", "step")
-TEXT = ("model", "variant", "cohort", "missing", "patient_id", "metric", "stage", "label")
+TEXT = ("model", "variant", "cohort", "missing", "patient_id", "metric", "stage", "label", "selection")
 
 CALIBRATION_HORIZONS = (365.0, 1095.0, 1825.0)
 ROWS_AT_ONCE = 500_000

@@ -21,19 +21,17 @@ from prognos import files, runtime
 from prognos.cohort import Cohort
 from prognos.cohort.folds import Folds, folds_of
 from prognos.config import Recipe, flat, make_recipe, recipe_values, to_toml
-from prognos.models import MODELS
 from prognos.study import provenance
-from prognos.study.comparison import Assessment, assess
+from prognos.study.conclusion import collect, conclude
 from prognos.study.engine import default_workers, engine
 from prognos.study.fold import Shared, run_job, told_of
-from prognos.study.plan import BASE, Job, Plan, make_plan, reference_of
-from prognos.study.study import Study, read_table
+from prognos.study.plan import Job, Plan, make_plan
+from prognos.study.study import Study
 from prognos.study.timing import Clock, StudyProgress, bytes_of
 from prognos.training import Fitted, fit
 
 log = logging.getLogger("prognos")
 
-SIMULATED = "truth.json"
 _FREE_TO_CHANGE = ("study.workers",)
 
 
@@ -132,8 +130,8 @@ def run_cohorts(
     fit_model, load = training or (fit, Fitted.load)
     shared = Shared(folder, cohorts, {name: made.fold for name, made in folds.items()}, fit_model, load)
     _do_jobs(plan, shared, recipe.study.workers, progress)
-    _collect(folder, plan)
-    _conclude(folder, recipe, plan, folds, record)
+    collect(folder, plan)
+    conclude(folder, recipe, plan, folds, record)
     return Study(folder)
 
 
@@ -274,96 +272,3 @@ def _do_jobs(plan: Plan, shared: Shared, workers: int | None, progress: Callable
 
             for index, told in spread(run_job, todo, watch):
                 clock.finished(todo[index], told["seconds"])
-
-
-def _collect(folder: Path, plan: Plan) -> None:
-    """The tables of the run from those of its jobs, in the order of the plan, cell by cell as text."""
-    reported = [job.folder for job in plan.jobs if job.reported and (folder / job.folder / "predictions.csv").is_file()]
-    if not reported:
-        raise ValueError("no model of this study could be fitted on any fold: look at done.json under models/ for the reasons.")
-    for name in ("predictions.csv", "survival.csv.gz"):
-        parts = [pd.read_csv(folder / place / name, dtype=str, keep_default_na=False) for place in reported]
-        files.write_csv(folder / name, pd.concat(parts, ignore_index=True))
-
-
-def _conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds], record: Mapping[str, Any]) -> None:
-    """Metrics, comparison, and what the reader has to know beside them."""
-    predictions, survival = read_table(folder / "predictions.csv"), read_table(folder / "survival.csv.gz")
-    study = recipe.study
-    found = assess(predictions, survival, reference=reference_of(recipe), metrics=study.metrics, replicates=study.replicates)
-    files.write_csv(folder / "metrics.csv", found.metrics)
-    files.write_csv(folder / "comparison.csv", found.comparison)
-    reported = [job for job in plan.jobs if job.reported]
-    told = {job.model: told_of(folder, job) or {} for job in reported if job.variant == "base"}
-    oracle = sorted({job.model for job in reported if job.selection == "oracle"})
-    of_splits = [f"{name}: {text}" for name, made in folds.items() for text in made.warnings]
-    stamps = [f"{name}: its epoch was chosen on the fold that is reported (oracle); its numbers are too good" for name in oracle]
-    facts = {
-        "name": study.name,
-        "command": record["command"],
-        "reference": reference_of(recipe),
-        "selection": "oracle" if oracle else study.selection,
-        "not_applicable": [*(vars(row) for row in plan.not_applicable), *_not_fitted(folder, reported)],
-        "unusable": _unusable(found),
-        "warnings": [*stamps, *plan.notes, *of_splits, *_without_input(folder, reported), *found.notes],
-        "seeds": list(study.seeds),
-        "models": {
-            name: {"summary": MODELS[name].summary, "paper": MODELS[name].paper, "parameters": told[name].get("parameters")}
-            for name in told
-        },
-        "canary": study.canary,
-        "simulated": any((path / SIMULATED).is_file() for path in recipe.cohort.path),
-    }
-    files.write_json(folder / "study.json", facts)
-    files.write_json(folder / "provenance.json", {**record, "finished": provenance.now()})
-
-
-def _without_input(folder: Path, jobs: Sequence[Job]) -> list[str]:
-    """How many test patients had none of what a model reads, by model, variant, cohort and missing pattern."""
-    counts: dict[tuple[str, str, str, str], list[int]] = {}
-    for job in jobs:
-        told = told_of(folder, job) or {}
-        for pattern, n_without in told.get("without_input", {}).items():
-            count = counts.setdefault((job.model, job.variant, job.cohort, pattern), [0, 0])
-            count[0] += n_without
-            count[1] += told["tested"]
-    found = []
-    for (model, variant, cohort, pattern), (n_without, tested) in counts.items():
-        name = model if variant == BASE else f"{model}@{variant}"
-        where = "" if pattern == "none" else f" without {pattern}"
-        if n_without:
-            found.append(
-                f"{cohort}: {name}{where}: {n_without / tested:.0%} of the tested patients have none of what it reads; "
-                "they get the median training risk and the training fold's Kaplan-Meier curve"
-            )
-    return found
-
-
-def _not_fitted(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Jobs whose training part turned out to lack what the model reads."""
-    reasons = [(job, (told_of(folder, job) or {}).get("not_applicable")) for job in jobs]
-    return [
-        {"model": job.model, "variant": job.variant, "cohort": job.cohort, "reason": f"seed {job.seed}, fold {job.fold}: {reason}"}
-        for job, reason in reasons
-        if reason
-    ]
-
-
-def _unusable(found: Assessment) -> list[dict[str, Any]]:
-    """The metrics that a fold did not give, one row for all the models that did not get it, with the stated reason."""
-    rows = found.metrics[found.metrics["value"].isna()]
-    reasons: dict[str, str] = {}
-    for note in found.notes:
-        place, _, reason = note.partition(": ")
-        reasons.setdefault(place, reason)
-    return [
-        {
-            "model": ", ".join(dict.fromkeys(part["model"])),
-            "cohort": cohort,
-            "seed": int(seed),
-            "fold": int(fold),
-            "metric": metric,
-            "reason": reasons.get(f"{cohort}, {metric}", "it cannot be computed on this fold"),
-        }
-        for (cohort, metric, seed, fold), part in rows.groupby(["cohort", "metric", "seed", "fold"], sort=False)
-    ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-_TEXT = {name: str for name in ("model", "variant", "cohort", "missing", "patient_id", "metric")}
+_TEXT = {name: str for name in ("model", "variant", "cohort", "missing", "patient_id", "metric", "selection")}
 
 
 @dataclass(frozen=True)

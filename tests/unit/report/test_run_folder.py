@@ -73,6 +73,15 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path):
         read_run_folder(tmp_path / "nowhere")
 
 
+def test_a_column_of_selections_is_read_as_text_and_one_without_is_read_too(run_folder: Path):
+    before = read_run_folder(run_folder)
+    for name in ("metrics.csv", "comparison.csv"):
+        pd.read_csv(run_folder / name, keep_default_na=False).assign(selection="oracle").to_csv(run_folder / name, index=False)
+    stamped = read_run_folder(run_folder)
+    assert set(stamped.comparison["selection"]) == set(stamped.metrics["selection"]) == {"oracle"}
+    pd.testing.assert_frame_equal(stamped.comparison.drop(columns="selection"), before.comparison)
+
+
 @pytest.mark.parametrize("name", ["predictions.csv", "comparison.csv"])
 def test_the_two_needed_files_are_missed_with_what_to_do(run_folder: Path, name: str):
     (run_folder / name).unlink()

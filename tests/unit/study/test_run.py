@@ -186,6 +186,23 @@ def test_oracle_selection_is_stamped(study_of, stub_fit, cohort):
     assert "snn: its epoch was chosen on the fold that is reported (oracle); its numbers are too good" in facts["warnings"]
 
 
+def test_the_selection_stands_in_every_row_of_metrics_and_comparison_by_model(study_of):
+    models = ["null", "snn", "late-fusion", "tta-released"]
+    study = study_of(models=models, study={"selection": "inner"})
+    expected = {"null": "last", "snn": "inner", "late-fusion": "inner", "tta-released": "oracle"}
+    for table in (study.metrics(), study.comparison()):
+        assert table.columns[-1] == "selection"
+        assert dict(zip(table["model"], table["selection"], strict=True)) == expected
+        assert len(table[["model", "selection"]].drop_duplicates()) == len(models)
+
+
+def test_late_fusion_of_oracle_parts_is_oracle_too(study_of):
+    study = study_of(models=["late-fusion"], study={"selection": "oracle"})
+    assert set(study.comparison()["selection"]) == {"oracle"}
+    warning = "late-fusion: the epochs of its parts were chosen on the fold that is reported (oracle); its numbers are too good"
+    assert warning in study.facts()["warnings"]
+
+
 def test_a_selection_that_was_made_is_not_made_again(study_of, stub_fit):
     study_of(models=["snn"], study={"selection": "inner"})
     folder = study_of(models=["snn"], study={"selection": "inner"}, resume=True).folder / "models/small/snn/seed-1/fold-0"

@@ -1,0 +1,137 @@
+"""What a study says when its jobs are done: the tables of the run, and study.json with what has to be known beside them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prognos import files
+from prognos.cohort.folds import Folds
+from prognos.config import Recipe
+from prognos.models import MODELS
+from prognos.study import provenance
+from prognos.study.comparison import Assessment, assess
+from prognos.study.fold import told_of
+from prognos.study.plan import BASE, Job, Plan, reference_of
+from prognos.study.study import read_table
+
+SIMULATED = "truth.json"
+_STRICTEST_FIRST = ("last", "inner", "oracle")
+
+
+def collect(folder: Path, plan: Plan) -> None:
+    """The tables of the run from those of its jobs, in the order of the plan, cell by cell as text."""
+    reported = [job.folder for job in plan.jobs if job.reported and (folder / job.folder / "predictions.csv").is_file()]
+    if not reported:
+        raise ValueError("no model of this study could be fitted on any fold: look at done.json under models/ for the reasons.")
+    for name in ("predictions.csv", "survival.csv.gz"):
+        parts = [pd.read_csv(folder / place / name, dtype=str, keep_default_na=False) for place in reported]
+        files.write_csv(folder / name, pd.concat(parts, ignore_index=True))
+
+
+def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds], record: Mapping[str, Any]) -> None:
+    """Metrics, comparison, and what the reader has to know beside them."""
+    predictions, survival = read_table(folder / "predictions.csv"), read_table(folder / "survival.csv.gz")
+    study = recipe.study
+    found = assess(predictions, survival, reference=reference_of(recipe), metrics=study.metrics, replicates=study.replicates)
+    selections = selections_of(plan)
+    files.write_csv(folder / "metrics.csv", _stamped(found.metrics, selections))
+    files.write_csv(folder / "comparison.csv", _stamped(found.comparison, selections))
+    reported = [job for job in plan.jobs if job.reported]
+    told = {job.model: told_of(folder, job) or {} for job in reported if job.variant == "base"}
+    oracle = sorted({model for (model, _), selection in selections.items() if selection == "oracle"})
+    of_splits = [f"{name}: {text}" for name, made in folds.items() for text in made.warnings]
+    stamps = [f"{name}: {_chosen(name)} chosen on the fold that is reported (oracle); its numbers are too good" for name in oracle]
+    facts = {
+        "name": study.name,
+        "command": record["command"],
+        "reference": reference_of(recipe),
+        "selection": "oracle" if oracle else study.selection,
+        "not_applicable": [*(vars(row) for row in plan.not_applicable), *_not_fitted(folder, reported)],
+        "unusable": _unusable(found),
+        "warnings": [*stamps, *plan.notes, *of_splits, *_without_input(folder, reported), *found.notes],
+        "seeds": list(study.seeds),
+        "models": {
+            name: {"summary": MODELS[name].summary, "paper": MODELS[name].paper, "parameters": told[name].get("parameters")}
+            for name in told
+        },
+        "canary": study.canary,
+        "simulated": any((path / SIMULATED).is_file() for path in recipe.cohort.path),
+    }
+    files.write_json(folder / "study.json", facts)
+    files.write_json(folder / "provenance.json", {**record, "finished": provenance.now()})
+
+
+def selections_of(plan: Plan) -> dict[tuple[str, str], str]:
+    """How the epoch of each reported model and variant was chosen: last, inner or oracle.
+
+    A model made of others has the selection of that part which saw most: late fusion of oracle parts is oracle.
+    """
+    at = {job.folder: job for job in plan.jobs}
+
+    def of(job: Job) -> str:
+        return max([job.selection, *(of(at[folder]) for folder in job.parts.values())], key=_STRICTEST_FIRST.index)
+
+    return {(job.model, job.variant): of(job) for job in plan.jobs if job.reported}
+
+
+def _stamped(table: pd.DataFrame, selections: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """The table with a last column that says how the epoch of each row's model was chosen."""
+    pairs = zip(table["model"], table["variant"], strict=True)
+    return table.assign(selection=pd.Series([selections[pair] for pair in pairs], index=table.index, dtype=object))
+
+
+def _chosen(model: str) -> str:
+    return "the epochs of its parts were" if MODELS[model].load().needs.parts else "its epoch was"
+
+
+def _without_input(folder: Path, jobs: Sequence[Job]) -> list[str]:
+    """How many test patients had none of what a model reads, by model, variant, cohort and missing pattern."""
+    counts: dict[tuple[str, str, str, str], list[int]] = {}
+    for job in jobs:
+        told = told_of(folder, job) or {}
+        for pattern, n_without in told.get("without_input", {}).items():
+            count = counts.setdefault((job.model, job.variant, job.cohort, pattern), [0, 0])
+            count[0] += n_without
+            count[1] += told["tested"]
+    found = []
+    for (model, variant, cohort, pattern), (n_without, tested) in counts.items():
+        name = model if variant == BASE else f"{model}@{variant}"
+        where = "" if pattern == "none" else f" without {pattern}"
+        if n_without:
+            found.append(
+                f"{cohort}: {name}{where}: {n_without / tested:.0%} of the tested patients have none of what it reads; "
+                "they get the median training risk and the training fold's Kaplan-Meier curve"
+            )
+    return found
+
+
+def _not_fitted(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Jobs whose training part turned out to lack what the model reads."""
+    reasons = [(job, (told_of(folder, job) or {}).get("not_applicable")) for job in jobs]
+    return [
+        {"model": job.model, "variant": job.variant, "cohort": job.cohort, "reason": f"seed {job.seed}, fold {job.fold}: {reason}"}
+        for job, reason in reasons
+        if reason
+    ]
+
+
+def _unusable(found: Assessment) -> list[dict[str, Any]]:
+    """The metrics that a fold did not give, one row for all the models that did not get it, with the stated reason."""
+    rows = found.metrics[found.metrics["value"].isna()]
+    reasons: dict[str, str] = {}
+    for note in found.notes:
+        place, _, reason = note.partition(": ")
+        reasons.setdefault(place, reason)
+    return [
+        {
+            "model": ", ".join(dict.fromkeys(part["model"])),
+            "cohort": cohort,
+            "seed": int(seed),
+            "fold": int(fold),
+            "metric": metric,
+            "reason": reasons.get(f"{cohort}, {metric}", "it cannot be computed on this fold"),
+        }
+        for (cohort, metric, seed, fold), part in rows.groupby(["cohort", "metric", "seed", "fold"], sort=False)
+    ]
