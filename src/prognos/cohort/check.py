@@ -11,7 +11,7 @@ import pandas as pd
 
 from prognos.cohort.clinical import covariates, unread_labels
 from prognos.cohort.cohort import Cohort
-from prognos.cohort.defects import CohortError, Defect, Exclusion, naming
+from prognos.cohort.defects import CohortError, Defect, Exclusion, naming, owners
 from prognos.cohort.endpoints import endpoint_names, read_outcome
 from prognos.cohort.features import UNKNOWN, FeatureFileError, read_features
 from prognos.cohort.read import Folder, cohort_of, read_folder
@@ -157,24 +157,24 @@ def _check_values(folder: Folder) -> dict[str, int]:
     """Reads every feature file; values that are not finite become one defect. Returns the units of the coordinates."""
     units: dict[str, int] = {}
     broken: list[str] = []
-    owners: list[str] = []
+    concerned: list[str] = []
     for path, patient in zip(folder.slides["path"], folder.slides["patient_id"], strict=True):
         try:
             read = read_features(path)
             finite = np.isfinite(read.values).all(axis=1)
         except FeatureFileError as error:
             broken.append(str(error))
-            owners.append(patient)
+            concerned.append(patient)
             continue
         if not finite.all():
             broken.append(f"{Path(path).name}: {int((~finite).sum())} of {len(finite)} patches are not finite")
-            owners.append(patient)
+            concerned.append(patient)
         units[read.units] = units.get(read.units, 0) + 1
     if broken:
         told = "; ".join(broken[:3]) + (f"; and {len(broken) - 3} more" if len(broken) > 3 else "")
         what = f"{len(broken)} feature {'files have' if len(broken) > 1 else 'file has'} unusable values: {told}"
         remedy = "extract the features again, or remove the slides from slides.csv"
-        folder.defects.append(Defect(what, "features", remedy, tuple(dict.fromkeys(owners))))
+        folder.defects.append(Defect(what, "features", remedy, owners(concerned)))
     return units
 
 

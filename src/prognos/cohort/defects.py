@@ -14,6 +14,11 @@ def naming(names: Iterable[object]) -> str:
     return f"{shown} and {len(listed) - THREE} more" if len(listed) > THREE else shown
 
 
+def owners(patients: Iterable[str]) -> tuple[str, ...]:
+    """Each patient once, in their order; a file of nobody known (an empty id) has no owner."""
+    return tuple(dict.fromkeys(patient for patient in patients if patient))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A question that names the nearest known name, and all known ones when they are few."""
     known = list(known)

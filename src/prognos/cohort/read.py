@@ -13,7 +13,7 @@ from prognos.cohort.cohort import OMICS_KINDS, Cohort, rows_of, slides_of
 from prognos.cohort.defects import CohortError, Defect, Exclusion, naming, nearest
 from prognos.cohort.endpoints import Outcome, chosen_endpoint, read_outcome, time_unit_notes
 from prognos.cohort.layout import Layout, find_layout
-from prognos.cohort.slide_table import join_features, no_slides, read_slide_rows
+from prognos.cohort.slide_table import join_features, no_slides, read_slide_rows, rows_of_files
 from prognos.cohort.tables import NumberTable, TableDefect, read_number_table, read_text_table, text_ids, typed
 from prognos.omics.gene_sets import read_gmt
 
@@ -85,8 +85,7 @@ def read_folder(
     folder = Folder(layout, defects=list(layout.defects))
     with folder.collecting():
         _read_clinical(folder)
-    with folder.collecting():
-        _read_slides(folder)
+    _read_slides(folder)
     for name, table in [(kind, layout.parts[kind]) for kind in OMICS_KINDS if kind in layout.parts] + list(layout.modalities.items()):
         with folder.collecting():
             _read_numbers(folder, name, table)
@@ -121,8 +120,19 @@ def _read_slides(folder: Folder) -> None:
         if folder.layout.features is not None:
             folder.notes.append(f"{folder.layout.features.name} is there but slides.csv is not: histology is not used.")
         return
-    rows = read_slide_rows(path, folder.layout.columns)
-    rows = rows.loc[_known(folder, pd.Index(rows["patient_id"]), path, "slides")].reset_index(drop=True)
+    try:
+        rows, wrong = read_slide_rows(path, folder.layout.columns)
+    except TableDefect as error:  # the feature files can be looked at all the same
+        folder.defects.extend(error.defects)
+        rows = rows_of_files(folder.layout.features)
+        if rows.empty:
+            return
+    else:
+        folder.defects.extend(wrong)
+        n_defects = len(folder.defects)
+        known = _known(folder, pd.Index(rows["patient_id"]), path, "slides")
+        if len(folder.defects) == n_defects:  # few are unknown, and not used; many are a defect, and theirs are told beside it
+            rows = rows.loc[known].reset_index(drop=True)
     joined = join_features(rows, folder.layout.features, path.name)
     folder.defects.extend(joined.defects)
     folder.notes.extend(joined.notes)

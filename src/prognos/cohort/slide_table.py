@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prognos.cohort.defects import Defect, naming
+from prognos.cohort.defects import Defect, naming, owners
 from prognos.cohort.features import SUFFIXES, FeatureFileError, feature_shape
-from prognos.cohort.tables import TableDefect, read_text_table, text_ids
+from prognos.cohort.tables import read_text_table, text_ids
 
 SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".czi", ".dcm", ".ome")
 COLUMNS = ("slide_id", "patient_id", "path", "n_patches")
@@ -38,21 +38,22 @@ def no_slides() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=np.int64 if name == "n_patches" else object) for name in COLUMNS})
 
 
-def read_slide_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """The rows of slides.csv.
+def read_slide_rows(path: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, tuple[Defect, ...]]:
+    """The rows of slides.csv, each slide once, and what is wrong with single cells of it.
 
     Raises:
-        TableDefect: the file cannot be read, a slide is listed twice, or a resolution is not a positive number.
+        TableDefect: the file cannot be read, lacks a column, or an id is empty: whose slides these are is not known.
     """
     rows = read_text_table(path, columns, ("slide_id", "patient_id"))
     slide_ids = text_ids(rows["slide_id"], path, "slide_id")
     patient_ids = text_ids(rows["patient_id"], path, "patient_id")
     slides = pd.DataFrame({"slide_id": slide_ids.to_numpy(), "patient_id": patient_ids.to_numpy()})
+    defects = []
     if slide_ids.has_duplicates:
         repeated = slide_ids[slide_ids.duplicated()].unique()
-        owners = tuple(slides.loc[slide_ids.isin(repeated), "patient_id"].unique())
-        what = f"{len(repeated)} slides are listed more than once ({naming(repeated)}; of patients {naming(owners)})"
-        raise TableDefect(Defect(what, path.name, "keep one row a slide", owners))
+        concerned = owners(slides.loc[slide_ids.isin(repeated), "patient_id"])
+        what = f"{len(repeated)} slides are listed more than once ({naming(repeated)}; of patients {naming(concerned)})"
+        defects.append(Defect(what, path.name, "keep one row a slide", concerned))
     for name in ("mpp", "n_patches"):
         if name in rows:
             text = rows[name].str.strip()
@@ -62,9 +63,15 @@ def read_slide_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
                 cells = naming(f"{cell!r} of {slide}" for cell, slide in zip(text[wrong], slide_ids[wrong], strict=True))
                 unit = "positive numbers (micrometres per pixel)" if name == "mpp" else "counts"
                 what = f"{int(wrong.sum())} values are not {unit}: {cells}"
-                raise TableDefect(Defect(what, f"{path.name}, column {name}", "correct the cell or leave it empty"))
+                defects.append(Defect(what, f"{path.name}, column {name}", "correct the cell or leave it empty"))
             slides[name if name == "mpp" else "stated_patches"] = number.astype(np.float64)
-    return slides
+    return slides.loc[~slide_ids.duplicated()].reset_index(drop=True), tuple(defects)
+
+
+def rows_of_files(folder: Path | None) -> pd.DataFrame:
+    """Rows for every feature file of a folder, of nobody known: what is looked at when slides.csv does not say whose they are."""
+    names = [] if folder is None else list(_feature_files(folder))
+    return pd.DataFrame({"slide_id": names, "patient_id": ""}, dtype=object)
 
 
 def join_features(rows: pd.DataFrame, folder: Path | None, where: str) -> SlideTable:
@@ -83,20 +90,18 @@ def join_features(rows: pd.DataFrame, folder: Path | None, where: str) -> SlideT
         defects.append(Defect(what, where, remedy, tuple(rows.loc[absent, "patient_id"].unique())))
     shapes: list[tuple[int, int]] = []
     broken: list[str] = []
-    owners: list[str] = []
+    concerned: list[str] = []
     for path, patient in zip(paths, rows["patient_id"], strict=True):
         try:
             shapes.append((-1, -1) if path is None else feature_shape(path))
         except FeatureFileError as error:
             shapes.append((-1, -1))
             broken.append(str(error))
-            owners.append(patient)
+            concerned.append(patient)
     if broken:
         listed = "; ".join(broken[:3]) + (f"; and {len(broken) - 3} more" if len(broken) > 3 else "")
         what = f"{len(broken)} feature {'files are' if len(broken) > 1 else 'file is'} unusable: {listed}"
-        defects.append(
-            Defect(what, folder.name, f"extract the features again, or remove the slides from {where}", tuple(dict.fromkeys(owners)))
-        )
+        defects.append(Defect(what, folder.name, f"extract the features again, or remove the slides from {where}", owners(concerned)))
     n_patches, widths = np.array(shapes, dtype=np.int64).reshape(-1, 2).T
     slides = rows.assign(path=[str(path) for path in paths], n_patches=n_patches)
     defects.extend(_width_defects(slides, widths, folder.name))
@@ -132,7 +137,7 @@ def _width_defects(slides: pd.DataFrame, widths: np.ndarray, where: str) -> list
         told.append(f"{width} ({count} slides: {naming(slides.loc[of_width, 'slide_id'])})")
         odd |= of_width if told[1:] else False
     what = f"features have {len(counted)} widths: {'; '.join(told)}"
-    return [Defect(what, where, "extract all slides with one encoder", tuple(slides.loc[odd, "patient_id"].unique()))]
+    return [Defect(what, where, "extract all slides with one encoder", owners(slides.loc[odd, "patient_id"]))]
 
 
 def _notes(slides: pd.DataFrame, files: Mapping[str, Path], paths: list[Path | None]) -> tuple[str, ...]:

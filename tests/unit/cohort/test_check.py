@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+from tests.unit.cohort.conftest import write_features
 
 from prognos.cohort import CohortError
 from prognos.cohort.check import check
@@ -166,3 +167,45 @@ def test_a_check_reports_the_defects_of_every_part_at_once(cohort_folder, edit):
     with pytest.raises(CohortError) as caught:
         check(cohort_folder, endpoint="os", gene_sets={"hallmark": "absent.gmt"}, subtype="pam50")
     assert len(caught.value.defects) == 5
+
+
+def defects_with_spoilt_features(folder):
+    """Values, a header and a width that are wrong, on top of what is wrong already."""
+    spoil(folder, "003-A", np.nan)
+    (folder / "features" / "004-A.h5").write_bytes(b"no HDF5")
+    write_features(folder / "features" / "006-A.h5", width=7)
+    with pytest.raises(CohortError) as caught:
+        check(folder)
+    told = str(caught.value)
+    for part in ("003-A.h5: 1 of 5 patches are not finite", "004-A.h5: cannot be read as .h5", "features have 2 widths"):
+        assert part in told
+    assert all("" not in defect.patients for defect in caught.value.defects)
+    assert len(caught.value.defects) == 4
+    return told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("slide_id,patient_id", "slide_id,case", "there is no column 'patient_id'"),
+        ("005-A,005", ",005", "1 rows have no slide_id (line 7)"),
+        ("005-A,005", "005-A,005\n005-A,005", "1 slides are listed more than once (005-A; of patients 005)"),
+    ],
+    ids=["no column", "no id", "a slide twice"],
+)
+def test_a_defect_of_the_slide_table_hides_none_of_the_feature_files(cohort_folder, edit, old, new, said):
+    edit("slides.csv", old, new)
+    assert said in defects_with_spoilt_features(cohort_folder)
+
+
+def test_a_resolution_that_is_none_hides_no_feature_file(cohort_folder):
+    path = cohort_folder / "slides.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},mpp", *(f"{row},-1" for row in rows)]) + "\n")
+    assert "12 values are not positive numbers (micrometres per pixel)" in defects_with_spoilt_features(cohort_folder)
+
+
+def test_slides_of_nobody_known_hide_no_feature_file(cohort_folder):
+    path = cohort_folder / "slides.csv"
+    path.write_text(path.read_text().replace(",0", ",X0"))
+    assert "12 of 12 slides are of no patient of clinical.csv" in defects_with_spoilt_features(cohort_folder)
