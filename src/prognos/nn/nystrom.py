@@ -1,0 +1,189 @@
+"""Self-attention over a whole patient in time and memory that grow with the number of tokens.
+
+Nystromformer (Xiong et al. 2021) writes softmax attention as A1 A2^+ A3 V with landmarks, the means of consecutive tokens:
+A1 tokens to landmarks, A2 landmarks to landmarks, A3 landmarks to tokens. A2^+ is found by a fixed number of iterations (Razavi et al.
+2014). Here the product is taken from the right, A1 (A2^+ (A3 V)), so that A1 and A3 are two fused attention calls and no matrix of tokens
+by landmarks is ever written; and a layer of which only the class token is read computes no other row.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
+
+from prognos.nn.dropout import Dropout
+from prognos.nn.multihead import head_width
+
+
+class NystromAttention(nn.Module):
+    """Self-attention of one patient's tokens through landmarks, plus a depthwise convolution of the values along the sequence.
+
+    A landmark is the mean of ceil(tokens / landmarks) consecutive tokens; the first one takes what is left over, so there may be fewer
+    landmarks than asked for, and nothing is padded. Where each token would be its own landmark (tokens <= landmarks), A A^+ A = A and
+    plain softmax attention is computed, exactly.
+
+    Args:
+        d_model: width of a token, of all heads together.
+        heads: number of heads; scores are divided by the square root of a head's width.
+        landmarks: the most landmarks there are.
+        iterations: of the pseudo-inverse.
+        kernel: taps of the convolution, odd; one kernel a head.
+        dropout: share of the outcome's entries dropped in training.
+        zeros_in_front: as the published code does: zero tokens in front up to a multiple of landmarks take part, for any number of tokens.
+
+    Raises:
+        ValueError: where d_model is not a multiple of heads, or the kernel is even.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        heads: int = 8,
+        landmarks: int = 128,
+        iterations: int = 6,
+        kernel: int = 33,
+        dropout: float = 0.0,
+        zeros_in_front: bool = False,
+    ):
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"a convolution of {kernel} taps has no middle: choose an odd kernel.")
+        self.heads = heads
+        self.width = head_width(d_model, heads)
+        self.landmarks = landmarks
+        self.iterations = iterations
+        self.zeros_in_front = zeros_in_front
+        self.query_key_value = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.taps = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(heads, kernel), a=math.sqrt(5)))
+        self.output = nn.Linear(d_model, d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens d_model"]:
+        """Every token's row."""
+        query, key, value = (self._split(part) for part in self.query_key_value(tokens).chunk(3, dim=-1))
+        if self._exact(tokens):
+            found = self._attended(query, key, value)
+        else:
+            landmark_query, landmark_key = self._landmarks(tokens)
+            summary = self._summary(landmark_query, landmark_key, key, value)
+            found = self._attended(query, landmark_key, summary)
+        return self._close(found + self._convolved(value))
+
+    def first(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, " d_model"]:
+        """The first token's row alone, the same numbers: no query but its own, one place of the convolution."""
+        weights = self.query_key_value.weight.chunk(3)
+        query = self._split(linear(tokens[:1], weights[0]))
+        key, value = (self._split(part) for part in linear(tokens, torch.cat(weights[1:])).chunk(2, dim=-1))
+        if self._exact(tokens):
+            found = self._attended(query, key, value)
+        else:
+            landmark_query, landmark_key = self._landmarks(tokens)
+            summary = self._summary(landmark_query, landmark_key, key, value)
+            found = self._attended(query, landmark_key, summary)
+        middle = self.taps.shape[1] // 2
+        near = value[:, : middle + 1]
+        return self._close(found + self.taps[:, None, middle : middle + near.shape[1]] @ near)[0]
+
+    def _exact(self, tokens: Tensor) -> bool:
+        return len(tokens) <= self.landmarks and not self.zeros_in_front
+
+    def _landmarks(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys of the landmarks: projections of means are means of projections."""
+        n = len(tokens)
+        length = -(-n // self.landmarks)
+        count = self.landmarks if self.zeros_in_front else -(-n // length)
+        means = segment_means(tokens, length, count, whole_first=self.zeros_in_front)
+        query, key = linear(means, self.query_key_value.weight[: 2 * tokens.shape[1]]).chunk(2, dim=-1)
+        return self._split(query), self._split(key)
+
+    def _summary(self, landmark_query: Tensor, landmark_key: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """A2^+ (A3 V): what each landmark found."""
+        if self.zeros_in_front:
+            front = (-key.shape[1]) % self.landmarks
+            key, value = pad(key, (0, 0, front, 0)), pad(value, (0, 0, front, 0))
+        found = self._attended(landmark_query, key, value)
+        between = torch.softmax(landmark_query @ landmark_key.transpose(1, 2) * self.width**-0.5, dim=-1)
+        return pseudo_inverse_product(between, found, self.iterations)
+
+    def _attended(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return scaled_dot_product_attention(query[None], key[None], value[None])[0]
+
+    def _convolved(self, value: Tensor) -> Tensor:
+        middle = self.taps.shape[1] // 2
+        return nn.functional.conv2d(value[None], self.taps[:, None, :, None], padding=(middle, 0), groups=self.heads)[0]
+
+    def _close(self, found: Tensor) -> Tensor:
+        return self.dropout(self.output(found.transpose(0, 1).flatten(1)))
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(-1, (self.heads, self.width)).transpose(0, 1)
+
+
+class NystromLayer(nn.Module):
+    """tokens + attention(norm(tokens)).
+
+    Args:
+        d_model: width of a token.
+        heads: number of heads.
+        landmarks: the most landmarks there are.
+        dropout: share of the attended entries dropped in training.
+        zeros_in_front: see `NystromAttention`.
+    """
+
+    def __init__(self, d_model: int, *, heads: int = 8, landmarks: int = 128, dropout: float = 0.0, zeros_in_front: bool = False):
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.attention = NystromAttention(d_model, heads=heads, landmarks=landmarks, dropout=dropout, zeros_in_front=zeros_in_front)
+
+    def forward(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens d_model"]:
+        """Every token."""
+        return tokens + self.attention(self.norm(tokens))
+
+    def first(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, " d_model"]:
+        """The first token alone, the same numbers."""
+        return tokens[0] + self.attention.first(self.norm(tokens))
+
+
+def segment_means(
+    tokens: Float[Tensor, "tokens d_model"], length: int, count: int, *, whole_first: bool = False
+) -> Float[Tensor, "landmarks d_model"]:
+    """Means of `count` consecutive segments that end with the last token; the first ones may be short or empty.
+
+    Args:
+        tokens: in their order.
+        length: tokens of a segment.
+        count: segments; count * length is at least the number of tokens.
+        whole_first: divide short segments by `length` too, as if zeros stood in front.
+    """
+    n, width = tokens.shape
+    whole = n // length
+    short = n - whole * length
+    means = tokens[short:].view(whole, length, width).mean(dim=1)
+    if short:
+        means = torch.cat([tokens[:short].sum(dim=0, keepdim=True) / (length if whole_first else short), means])
+    return pad(means, (0, 0, count - len(means), 0))
+
+
+def pseudo_inverse_product(
+    matrix: Float[Tensor, "heads landmarks landmarks"], right: Float[Tensor, "heads landmarks width"], iterations: int
+) -> Float[Tensor, "heads landmarks width"]:
+    """matrix^+ right, by iterations of Z (13 - MZ (15 - MZ (7 - MZ))) / 4 (Razavi et al. 2014); the last one never writes Z down.
+
+    The start is M^T over the largest row sum times the largest column sum of all heads, as in the published attention.
+    """
+    size = matrix.abs()
+    inverse = matrix.transpose(1, 2) / (size.sum(dim=2).max() * size.sum(dim=1).max())
+    identity = torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
+    for _ in range(iterations - 1):
+        product = matrix @ inverse
+        inverse = 0.25 * inverse @ (13 * identity - product @ (15 * identity - product @ (7 * identity - product)))
+    if iterations == 0:
+        return inverse @ right
+
+    def product_with(columns: Tensor) -> Tensor:
+        return matrix @ (inverse @ columns)
+
+    return 0.25 * inverse @ (13 * right - product_with(15 * right - product_with(7 * right - product_with(right))))

@@ -1,0 +1,53 @@
+"""Where a token stands: convolutions over tokens laid into a square."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad
+
+LARGEST = 7
+
+
+class PPEG(nn.Module):
+    """Pyramid position encoding of TransMIL (Shao et al. 2021): each token plus depthwise convolutions of three sizes around it.
+
+    The tokens lie row by row in the smallest square that takes them all, filled up with the first ones again; the class token stays as
+    it is. Convolutions are linear, so the three and the token itself are one convolution with the sum of their kernels.
+
+    Args:
+        d_model: width of a token.
+    """
+
+    def __init__(self, d_model: int):
+        super().__init__()
+        self.seven, self.five, self.three = (
+            nn.Conv2d(d_model, d_model, size, padding=size // 2, groups=d_model) for size in (LARGEST, 5, 3)
+        )
+
+    def forward(self, tokens: Float[Tensor, "tokens_and_class d_model"]) -> Float[Tensor, "tokens_and_class d_model"]:
+        """The tokens with what stands around them; the class token stands first."""
+        class_token, patches = tokens[:1], tokens[1:]
+        n = len(patches)
+        if n == 0:
+            return tokens
+        grid = as_square(patches)
+        side = math.isqrt(len(grid))
+        weight, bias = self._merged()
+        square = grid.view(1, side, side, -1).permute(0, 3, 1, 2)
+        placed = conv2d(square, weight, bias, padding=LARGEST // 2, groups=grid.shape[1])
+        return torch.cat([class_token, placed.permute(0, 2, 3, 1).reshape(side * side, -1)[:n]])
+
+    def _merged(self) -> tuple[Tensor, Tensor]:
+        parts = [self.seven, self.five, self.three]
+        itself = pad(torch.ones_like(self.three.weight[:, :, :1, :1]), [LARGEST // 2] * 4)
+        kernels = [pad(part.weight, [(LARGEST - part.weight.shape[-1]) // 2] * 4) for part in parts]
+        return torch.stack([itself, *kernels]).sum(dim=0), torch.stack([part.bias for part in parts if part.bias is not None]).sum(dim=0)
+
+
+def as_square(tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "square d_model"]:
+    """The tokens and the first of them again, as many as fill the smallest square."""
+    n = len(tokens)
+    side = math.isqrt(max(n - 1, 0)) + 1 if n else 0
+    return torch.cat([tokens, tokens[: side * side - n]]) if side * side > n else tokens
