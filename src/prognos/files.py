@@ -7,15 +7,28 @@ content only: no time stamps, no host names, floats in the shortest form that re
 import errno
 import gzip
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover  (not a POSIX system)
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("prognos")
+
+LOCK = ".lock"
+"""The file of a folder that the process holds which writes in it; an empty or old one means nothing."""
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or write to another disk",
@@ -33,6 +46,57 @@ ADVICE = {
 
 class OutputError(OSError, ValueError):
     """A file that could not be written: what, where and what to do. The file that stood there before is untouched."""
+
+
+class InUseError(OutputError):
+    """A folder that another process is writing in."""
+
+
+@contextmanager
+def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps every other process that asks for it out of a folder, until the block ends or this process does, however it ends.
+
+    The system holds the lock, not the file: one that is left behind locks nothing. Where the system or the disk has no locks,
+    the log says so and nothing is kept out.
+
+    Raises:
+        InUseError: another process is writing in the folder.
+        OutputError: the folder cannot be written in.
+    """
+    path = Path(folder) / LOCK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  (closing it would end the lock)
+    except OSError as error:
+        raise OutputError(_explanation(error, path)) from error
+    with file:
+        if _hold(file, path.parent):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+
+
+def _hold(file: IO[str], folder: Path) -> bool:
+    """Takes the lock of an open file; False where there is no such thing."""
+    try:
+        if fcntl is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read(20).strip()
+        process = f"another process ({holder})" if holder.isdigit() else "another process"
+        raise InUseError(
+            f"{process} is writing in {folder}: wait until it is done, or end it and start again (--resume goes on with its run), "
+            "or choose another folder with --out."
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise OutputError(_explanation(error, folder / LOCK)) from error
+        log.warning("%s cannot be locked (%s): start no second run in it before this one is done.", folder, error.strerror)
+        return False
+    return True
 
 
 @contextmanager

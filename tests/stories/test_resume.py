@@ -37,6 +37,10 @@ def test_a_run_killed_in_the_middle_of_training_and_resumed_gives_the_same_bytes
     out = tmp_path / "run"
     process = start(*arguments(small_cohort, quick, out))
     wait_for_checkpoint(out, process, "abmil")
+    process.send_signal(signal.SIGSTOP)
+    second = prognos(*arguments(small_cohort, quick, out), "--resume")
+    assert second.returncode == 2
+    assert f"another process ({process.pid}) is writing in {out}" in second.stderr
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (out / "predictions.csv").exists()

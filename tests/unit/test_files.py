@@ -181,3 +181,51 @@ def test_a_process_killed_in_the_middle_leaves_the_old_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program), files.__file__, str(path)])
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
+
+
+# One writer a folder
+
+HOLDER = """
+import sys, time
+from prognos import files
+with files.locked(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_locked_folder_is_refused_to_others_until_its_process_dies(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        said = rf"another process \({holder.pid}\) is writing in {tmp_path}: wait .* or end it .*--resume.*, or choose another folder"
+        with pytest.raises(files.InUseError, match=said), files.locked(tmp_path):
+            pass
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    with files.locked(tmp_path):
+        assert (tmp_path / files.LOCK).read_text() == str(os.getpid())
+
+
+def test_a_lock_ends_with_its_block_even_when_that_fails(tmp_path):
+    with pytest.raises(RuntimeError, match="in the middle"), files.locked(tmp_path):
+        raise RuntimeError("in the middle")
+    with files.locked(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_in_cannot_be_locked(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(files.OutputError, match=r"cannot write \.lock in .*choose another name"), files.locked(tmp_path / "file"):
+        pass
+
+
+def test_a_disk_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(files.fcntl, "flock", fail_with(errno.ENOLCK))
+    with files.locked(tmp_path):
+        pass
+    assert f"{tmp_path} cannot be locked" in caplog.text
+    monkeypatch.setattr(files.fcntl, "flock", fail_with(errno.EIO))
+    with pytest.raises(files.OutputError, match="input/output error"), files.locked(tmp_path):
+        pass

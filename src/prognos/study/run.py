@@ -118,20 +118,24 @@ def run_cohorts(
         command: as typed.
         progress: called whenever a job moves.
         training: what fits a model and what loads a fitted one; those of `prognos.training` when left out.
+
+    Raises:
+        ValueError: as `run`; `files.InUseError` where another process works in the folder.
     """
     folder = (Path(out) if out is not None else default_folder(recipe.study.name)).resolve()
-    resumed = claim(folder, recipe, resume)
+    claim(folder, recipe, resume)
     folds = {name: _folds(cohort, recipe.study.n_folds, folder, several=len(cohorts) > 1) for name, cohort in cohorts.items()}
     plan = make_plan(recipe, cohorts, {name: made.fold for name, made in folds.items()})
     if not plan.jobs:
         reasons = "; ".join(f"{row.model} on {row.cohort}: {row.reason}" for row in plan.not_applicable[:3])
         raise ValueError(f"no model of this study can be fed ({reasons}); choose models for what the cohorts have.")
-    record = _begin(folder, recipe, cohorts, folds, command, resumed)
     fit_model, load = training or (fit, Fitted.load)
     shared = Shared(folder, cohorts, {name: made.fold for name, made in folds.items()}, fit_model, load)
-    _do_jobs(plan, shared, recipe.study.workers, progress)
-    collect(folder, plan)
-    conclude(folder, recipe, plan, folds, record)
+    with files.locked(folder):
+        record = _begin(folder, recipe, cohorts, folds, command, claim(folder, recipe, resume))
+        _do_jobs(plan, shared, recipe.study.workers, progress)
+        collect(folder, plan)
+        conclude(folder, recipe, plan, folds, record)
     return Study(folder)
 
 
@@ -163,7 +167,7 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> bool:
     Raises:
         RunError: the folder is not empty and shall not be resumed, or holds another study: the keys that differ are named.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and all(path.name == files.LOCK for path in folder.iterdir())):
         return False
     if not resume:
         raise RunError(f"{folder} is not empty: give another --out, or --resume to go on with the run in it.")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.unit.study.conftest import StubFit
 
-from prognos import runtime
+from prognos import files, runtime
 from prognos.config import make_recipe, read_recipe
 from prognos.study.fold import FIXED_HORIZONS, best_epoch, horizons_of, parts_of
 from prognos.study.plan import make_plan
@@ -37,7 +37,7 @@ def study_of(cohort, stub_fit, tmp_path):
 
 def test_a_run_holds_the_files_that_the_interface_promises(study_of):
     folder = study_of().folder
-    files = (
+    names = (
         "recipe.toml",
         "provenance.json",
         "splits.csv",
@@ -47,7 +47,7 @@ def test_a_run_holds_the_files_that_the_interface_promises(study_of):
         "comparison.csv",
         "study.json",
     )
-    assert all((folder / name).is_file() for name in files)
+    assert all((folder / name).is_file() for name in names)
     assert (folder / "models" / "small" / "snn" / "seed-1" / "fold-0" / "fitted.json").is_file()
 
 
@@ -118,6 +118,26 @@ def test_a_folder_that_is_not_empty_is_refused_without_resume(study_of):
     study_of()
     with pytest.raises(RunError, match=r"run is not empty: give another --out, or --resume"):
         study_of()
+
+
+def test_a_run_that_another_process_works_on_is_refused_and_left_as_it_is(study_of, stub_fit):
+    folder = study_of().folder
+    (folder / "models/small/snn/seed-1/fold-0/done.json").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    stub_fit.calls = []
+    with files.locked(folder), pytest.raises(files.InUseError, match=rf"is writing in {folder}: wait until it is done"):
+        study_of(resume=True)
+    assert stub_fit.calls == []
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"} == {
+        path: content for path, content in before.items() if path.name != ".lock"
+    }
+    study_of(resume=True)
+    assert len(stub_fit.calls) == 1
+
+
+def test_a_folder_with_nothing_but_an_old_lock_is_empty(study_of, tmp_path):
+    files.write_text(tmp_path / "run" / ".lock", "1")
+    assert (study_of().folder / "predictions.csv").is_file()
 
 
 def test_a_folder_that_holds_something_else_is_refused_with_resume(study_of, tmp_path):
