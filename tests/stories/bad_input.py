@@ -21,6 +21,7 @@ from prognos.cohort.simulate import Truth, simulate
 
 READ, CHECK, FEATURES = (f"tests/unit/cohort/test_{name}.py" for name in ("read", "check", "features"))
 FOLDS, IMPORT, GMT = "tests/unit/cohort/test_folds.py", "tests/unit/cohort/test_importers.py", "tests/unit/omics/test_gene_sets.py"
+ENOUGH = "tests/unit/study/test_enough.py"
 CONFIG, PLAN, RUN = "tests/unit/test_config.py", "tests/unit/study/test_plan.py", "tests/unit/study/test_run.py"
 FIT, FITTED, EVALUATE = "tests/unit/training/test_fit.py", "tests/unit/training/test_fitted.py", "tests/unit/study/test_evaluate.py"
 FILES, INPUTS = "tests/unit/test_files.py", "tests/unit/tokens/test_inputs.py"
@@ -291,10 +292,16 @@ CASES = {
         lambda place: files.write_text(place.folder / "out" / "notes.txt", "mine"), STUDY + " --resume", r"holds no run to resume", RUN
     ),
     "no events in a fold's training part": Case(
-        events_in_fold_zero_only, STUDY, r"null cannot be fitted: 6 training patients with 0 events; at least 2 patients and 1 event", FIT
+        events_in_fold_zero_only,
+        STUDY,
+        r"sim, fold 0: the other folds have 6 patients with 0 events to train null on: .* Use fewer folds .* Nothing was trained",
+        ENOUGH,
     ),
     "one patient in a fold's training part": Case(
-        folds(lambda number: 0 if number < N_PATIENTS else 1), STUDY, r"null cannot be fitted: 1 training patients with \d events", FIT
+        folds(lambda number: 0 if number < N_PATIENTS else 1),
+        STUDY,
+        r"sim, fold 0: the other folds have 1 patients with \d events to train null on: at least 2 patients and 1 event are needed",
+        ENOUGH,
     ),
     # fitted models
     "not a fitted model": Case(

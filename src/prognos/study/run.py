@@ -24,6 +24,7 @@ from prognos.config import Recipe, flat, make_recipe, recipe_values, to_toml
 from prognos.study import provenance
 from prognos.study.conclusion import collect, conclude
 from prognos.study.engine import default_workers, engine
+from prognos.study.enough import check_training_parts
 from prognos.study.fold import Shared, run_job, told_of
 from prognos.study.plan import Job, Plan, make_plan
 from prognos.study.study import Study
@@ -129,8 +130,10 @@ def run_cohorts(
     if not plan.jobs:
         reasons = "; ".join(f"{row.model} on {row.cohort}: {row.reason}" for row in plan.not_applicable[:3])
         raise ValueError(f"no model of this study can be fed ({reasons}); choose models for what the cohorts have.")
+    of_patient = {name: made.fold for name, made in folds.items()}
+    check_training_parts(plan, cohorts, of_patient)
     fit_model, load = training or (fit, Fitted.load)
-    shared = Shared(folder, cohorts, {name: made.fold for name, made in folds.items()}, fit_model, load)
+    shared = Shared(folder, cohorts, of_patient, fit_model, load)
     with files.locked(folder):
         record = _begin(folder, recipe, cohorts, folds, command, claim(folder, recipe, resume))
         _do_jobs(plan, shared, recipe.study.workers, progress)

@@ -1,0 +1,76 @@
+"""Whether every training part has enough to learn from, asked of the whole plan before anything is trained.
+
+A test part without an event, or of one patient, is a warning: that fold gives no concordance, and the study goes on. A training
+part without an event gives no model at all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from prognos.cohort import Cohort
+from prognos.cohort.defects import THREE, naming
+from prognos.models import MODELS
+from prognos.study.canary import permuted
+from prognos.study.plan import CANARY, Job, Plan
+from prognos.training.fold import having_any
+
+LEAST: Mapping[str, tuple[int, int]] = {"last": (2, 1), "inner": (4, 2), "oracle": (2, 1)}
+"""Patients and events that a training part needs, by selection: `inner` cuts it into two parts with an event and two patients each."""
+
+
+@dataclass(frozen=True)
+class _TooLittle:
+    """A training part that a job cannot learn from."""
+
+    cohort: str
+    fold: int
+    patients: int
+    events: int
+    selection: str
+
+
+def check_training_parts(plan: Plan, cohorts: Mapping[str, Cohort], folds: Mapping[str, pd.Series]) -> None:
+    """Refuse a plan in which a job would have too few patients or events to learn from.
+
+    A job of which nobody in the training part has a modality that its model reads is left alone: it is "not applicable".
+
+    Raises:
+        ValueError: naming cohort and fold, what is left to train on, and for which models.
+    """
+    found: dict[_TooLittle, list[str]] = {}
+    for job in plan.jobs:
+        least_patients, least_events = LEAST[job.selection]
+        counted = _counted(job, cohorts[job.cohort], folds[job.cohort])
+        if counted is not None and (counted[0] < least_patients or counted[1] < least_events):
+            found.setdefault(_TooLittle(job.cohort, job.fold, *counted, job.selection), []).append(job.model)
+    if not found:
+        return
+    told = [
+        f"{part.cohort}, fold {part.fold}: the other folds have {part.patients} patients with {part.events} events to train "
+        f"{naming(dict.fromkeys(models))} on"
+        for part, models in found.items()
+    ]
+    selection = max((part.selection for part in found), key=lambda name: LEAST[name])
+    least_patients, least_events = LEAST[selection]
+    more = f"; and {len(told) - THREE} more" if len(told) > THREE else ""
+    raise ValueError(
+        f"{'; '.join(told[:THREE])}{more}: at least {least_patients} patients and {least_events} "
+        f"event{'s' if least_events > 1 else ''} are needed{' by the selection inner' if selection == 'inner' else ''}. "
+        "Use fewer folds (study.n_folds, or another splits.csv) or an endpoint with more events. Nothing was trained."
+    )
+
+
+def _counted(job: Job, cohort: Cohort, folds: pd.Series) -> tuple[int, int] | None:
+    """Patients and events that a job has to learn from; None where nobody has what its model reads."""
+    of_patient = folds.reindex(list(cohort.patients)).to_numpy(float)
+    train = ~np.isnan(of_patient) & (of_patient != job.fold)
+    modalities = MODELS[job.model].load().needs.modalities
+    kinds = {**MODELS[job.model].inputs, **job.inputs}.get("omics_kinds")
+    if not all((having_any(cohort, (modality,), kinds if modality == "omics" else None) & train).any() for modality in modalities):
+        return None
+    learnt = train & having_any(cohort, modalities, kinds)
+    event = np.asarray(permuted(cohort, job.seed).event if job.variant == CANARY else cohort.event, dtype=bool)
+    return int(learnt.sum()), int(event[learnt].sum())
