@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -38,3 +39,16 @@ def test_the_demo_compares_six_models_on_five_folds():
         recipe = read_recipe(path)
     assert recipe.study.models == ("null", "clinical", "snn", "abmil", "late-fusion", "tta")
     assert recipe.study.n_folds == 5
+
+
+@pytest.mark.slow
+def test_tta_finds_the_shared_signal_that_the_demo_plants(prognos, tmp_path):
+    """The cohort and the settings of the demo, whole; the other models are left out, whose results TTA does not depend on."""
+    alone = ('study.models=["tta"]', "study.reference=tta", "study.workers=1", "study.replicates=0", 'study.metrics=["concordance"]')
+    result = prognos("demo", "--out", tmp_path / "demo", *(part for text in alone for part in ("--set", text)))
+    assert result.returncode == 0, result.stderr
+    comparison = pd.read_csv(tmp_path / "demo" / "run" / "comparison.csv", keep_default_na=False)
+    assert comparison[["model", "variant", "metric"]].to_numpy().tolist() == [["tta", "base", "concordance"]]
+    assert float(comparison["mean"].iloc[0]) > 0.75
+    folds = pd.read_csv(tmp_path / "demo" / "run" / "metrics.csv", keep_default_na=False)
+    assert len(folds) == 5
