@@ -9,6 +9,7 @@ import pandas as pd
 
 from prognos import files
 from prognos.cohort import Cohort
+from prognos.cohort.defects import naming
 from prognos.config import unknown
 from prognos.training import Fitted
 
@@ -28,11 +29,23 @@ class Answer:
             largest of them; with one model `risk` is its own and there is no spread.
         survival: patient_id, horizon, survival: the mean curve.
         n_models: how many fitted models answered.
+        not_converged: patients for whom an iteration inside one of the models did not converge.
     """
 
     table: pd.DataFrame
     survival: pd.DataFrame
     n_models: int
+    not_converged: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What has to be said beside the numbers."""
+        if not self.not_converged:
+            return ()
+        count = f"{len(self.not_converged)} of {len(self.table)} patients ({naming(self.not_converged)})"
+        return (
+            f"an iteration inside the model did not converge for {count}: their risks rest on what it had reached; look at their data.",
+        )
 
 
 def load(folder: Path | str) -> Fitted:
@@ -100,7 +113,7 @@ def predict(
     if absent:
         raise ValueError(f"{len(absent)} patients are not in {cohort.name} ({', '.join(absent[:3])}): look at its clinical.csv.")
     horizons = np.unique(HORIZONS)
-    risks, curves, fitted, nothing = [], [], None, np.zeros(len(chosen), dtype=bool)
+    risks, curves, fitted, nothing, unfinished = [], [], None, np.zeros(len(chosen), dtype=bool), np.zeros(len(chosen), dtype=bool)
     for folder in folders:
         fitted = Fitted.load(folder)
         known = fitted.model.needs.modalities
@@ -111,6 +124,7 @@ def predict(
         risks.append(answered.risk - (fitted.threshold if len(folders) > 1 else 0.0))
         curves.append(answered.survival)
         nothing = answered.without_input
+        unfinished |= answered.not_converged
     assert fitted is not None, "there is a folder"
     threshold = fitted.threshold if len(folders) == 1 else 0.0
     risk = np.mean(risks, axis=0)
@@ -127,7 +141,8 @@ def predict(
         }
     )
     long = pd.DataFrame({"patient_id": np.repeat(chosen, len(horizons)), "horizon": np.tile(horizons, len(chosen))})
-    return Answer(table, long.assign(survival=np.round(np.mean(curves, axis=0).reshape(-1), 6)), len(folders))
+    not_converged = tuple(patient for patient, one in zip(chosen, unfinished.tolist(), strict=True) if one)
+    return Answer(table, long.assign(survival=np.round(np.mean(curves, axis=0).reshape(-1), 6)), len(folders), not_converged)
 
 
 def write(answer: Answer, out: Path, *, pages: Sequence[str] = ()) -> list[Path]:

@@ -40,7 +40,9 @@ def fitted(monkeypatch):
         def answer(cohort, patients, *, without, horizons):
             risk = np.arange(len(patients)) + 1.0 + number
             curves = np.full((len(patients), len(horizons)), 0.5 + 0.1 * number)
-            return SimpleNamespace(risk=risk, survival=curves, without_input=np.array([p == "c" or "omics" in without for p in patients]))
+            without_input = np.array([p == "c" or "omics" in without for p in patients])
+            not_converged = np.array([p == "b" and number == 1 for p in patients])
+            return SimpleNamespace(risk=risk, survival=curves, without_input=without_input, not_converged=not_converged)
 
         return SimpleNamespace(
             predict=answer, threshold=1.0 + 2 * number, model=SimpleNamespace(needs=SimpleNamespace(modalities=("omics",)))
@@ -85,6 +87,17 @@ def test_what_was_missing_is_told_with_what_stood_in(cohort, tmp_path):
     assert table["filled_by"].tolist() == ["", "", "the median training risk and the training Kaplan-Meier curve"]
     taken = prediction.predict([tmp_path / "fold-0"], cohort, patients=["b"], without=["omics"]).table
     assert taken["missing"].tolist() == ["omics"]
+
+
+@pytest.mark.usefixtures("fitted")
+def test_patients_for_whom_one_model_did_not_converge_are_named(cohort, tmp_path):
+    assert prediction.predict([tmp_path / "fold-0"], cohort).warnings == ()
+    answer = prediction.predict([tmp_path / "fold-0", tmp_path / "fold-1"], cohort)
+    assert answer.not_converged == ("b",)
+    assert answer.warnings == (
+        "an iteration inside the model did not converge for 1 of 3 patients (b): their risks rest on what it had reached; "
+        "look at their data.",
+    )
 
 
 @pytest.mark.usefixtures("fitted")

@@ -32,6 +32,8 @@ def predict(
     patients = Cohort.read(cohort, outcome=False)
     answer = prediction.predict(folders, patients, patients=patient or None, without=without)
     written = prediction.write(answer, out, pages=patient)
+    for warning in answer.warnings:
+        say(f"warning: {warning}")
     if not quiet:
         say(f"{len(answer.table)} patients, {answer.n_models} fitted model{'s' if answer.n_models > 1 else ''}")
     for path in written:

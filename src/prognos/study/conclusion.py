@@ -50,7 +50,7 @@ def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds
         "selection": "oracle" if oracle else study.selection,
         "not_applicable": [*(vars(row) for row in plan.not_applicable), *_not_fitted(folder, reported)],
         "unusable": _unusable(found),
-        "warnings": [*stamps, *plan.notes, *of_splits, *_without_input(folder, reported), *found.notes],
+        "warnings": [*stamps, *plan.notes, *of_splits, *_of_patients(folder, reported), *found.notes],
         "seeds": list(study.seeds),
         "models": {
             name: {"summary": MODELS[name].summary, "paper": MODELS[name].paper, "parameters": told[name].get("parameters")}
@@ -86,25 +86,34 @@ def _chosen(model: str) -> str:
     return "the epochs of its parts were" if MODELS[model].load().needs.parts else "its epoch was"
 
 
-def _without_input(folder: Path, jobs: Sequence[Job]) -> list[str]:
-    """How many test patients had none of what a model reads, by model, variant, cohort and missing pattern."""
+def _of_patients(folder: Path, jobs: Sequence[Job]) -> list[str]:
+    """How many predictions rest on none of what a model reads, or on an iteration that did not converge."""
+    without = [
+        f"{where}: {count / tested:.0%} of the tested patients have none of what it reads; "
+        "they get the median training risk and the training fold's Kaplan-Meier curve"
+        for where, count, tested in _counted("without_input", folder, jobs)
+    ]
+    unfinished = [
+        f"{where}: an iteration inside the model did not converge for {count} of {tested} predictions; they rest on what it had reached"
+        for where, count, tested in _counted("not_converged", folder, jobs)
+    ]
+    return [*without, *unfinished]
+
+
+def _counted(what: str, folder: Path, jobs: Sequence[Job]) -> list[tuple[str, int, int]]:
+    """What the jobs counted, by cohort, model, variant and missing pattern, where it is not 0: in words, count, predictions."""
     counts: dict[tuple[str, str, str, str], list[int]] = {}
     for job in jobs:
         told = told_of(folder, job) or {}
-        for pattern, n_without in told.get("without_input", {}).items():
+        for pattern, found in told.get(what, {}).items():
             count = counts.setdefault((job.model, job.variant, job.cohort, pattern), [0, 0])
-            count[0] += n_without
+            count[0] += found
             count[1] += told["tested"]
-    found = []
-    for (model, variant, cohort, pattern), (n_without, tested) in counts.items():
+    named = []
+    for (model, variant, cohort, pattern), (found, tested) in counts.items():
         name = model if variant == BASE else f"{model}@{variant}"
-        where = "" if pattern == "none" else f" without {pattern}"
-        if n_without:
-            found.append(
-                f"{cohort}: {name}{where}: {n_without / tested:.0%} of the tested patients have none of what it reads; "
-                "they get the median training risk and the training fold's Kaplan-Meier curve"
-            )
-    return found
+        named.append((f"{cohort}: {name}{'' if pattern == 'none' else f' without {pattern}'}", found, tested))
+    return [row for row in named if row[1]]
 
 
 def _not_fitted(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:

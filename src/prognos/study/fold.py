@@ -66,10 +66,11 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
     except MissingModality as reason:
         return _leave(folder, {"seconds": round(time.monotonic() - started, 2), "not_applicable": str(reason)})
     fitted.save(folder)
-    predictions, survival, without_input = [], [], {}
+    predictions, survival, without_input, not_converged = [], [], {}, {}
     for pattern in job.missing:
         answered = predict_pattern(fitted, test, pattern, job.seed, horizons)
         without_input[pattern.text] = int(np.sum(answered.without_input))
+        not_converged[pattern.text] = int(np.sum(answered.not_converged))
         rows = _keys(job, pattern, test)
         predictions.append(
             rows.assign(
@@ -81,8 +82,9 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
     if job.missing:
         files.write_csv(folder / "predictions.csv", pd.concat(predictions, ignore_index=True)[list(PREDICTION_COLUMNS)])
         files.write_csv(folder / "survival.csv.gz", pd.concat(survival, ignore_index=True)[list(SURVIVAL_COLUMNS)])
-    told = {"parameters": n_parameters(fitted), "epochs": epochs, "tested": len(test), "without_input": without_input}
-    return _leave(folder, {"seconds": round(time.monotonic() - started, 2), **told})
+    told = {"parameters": n_parameters(fitted), "epochs": epochs, "tested": len(test)}
+    counts = {"without_input": without_input, "not_converged": not_converged}
+    return _leave(folder, {"seconds": round(time.monotonic() - started, 2), **told, **counts})
 
 
 def _leave(folder: Path, told: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Predictions:
         survival: (patients, horizons).
         without_input: True for patients that had none of the model's modalities; they get the median training risk and
             the training fold's Kaplan-Meier curve.
+        not_converged: True for patients for whom an iteration inside the model (evidence `converged`) did not meet its tolerance.
     """
 
     patients: tuple[str, ...]
@@ -52,6 +53,7 @@ class Predictions:
     horizons: np.ndarray
     survival: np.ndarray
     without_input: np.ndarray
+    not_converged: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Fitted:
         chosen = tuple(cohort.patients if patients is None else patients)
         times = _days((365.0, 1095.0, 1825.0) if horizons is None else horizons)
         risk, curves = np.full(len(chosen), np.nan), np.full((len(chosen), len(times)), np.nan)
-        with_input = np.zeros(len(chosen), dtype=bool)
+        with_input, not_converged = np.zeros(len(chosen), dtype=bool), np.zeros(len(chosen), dtype=bool)
         place = {patient: i for i, patient in enumerate(chosen)}
         grid = torch.as_tensor(times)
         for bag, prediction in self.predictions(cohort, chosen, without=without, absent=absent):
@@ -115,6 +117,7 @@ class Fitted:
             risk[rows] = prediction.risk.double().cpu().numpy()
             curves[rows] = self.model.head.survival_curve(prediction, grid.to(prediction.risk.device)).cpu().numpy()
             with_input[rows] = _has_input(bag, self.model).cpu().numpy()
+            not_converged[rows] = _not_converged(prediction)
         bad = [patient for i, patient in enumerate(chosen) if with_input[i] and not np.isfinite(risk[i])]
         if bad:
             raise FloatingPointError(
@@ -123,7 +126,7 @@ class Fitted:
         nothing = ~with_input
         risk[nothing] = self.threshold
         curves[nothing] = self.marginal.survival_curve(Prediction(torch.zeros(1)), grid).numpy()
-        return Predictions(chosen, risk, times, curves, nothing)
+        return Predictions(chosen, risk, times, curves, nothing, not_converged & with_input)
 
     def predictions(
         self,
@@ -261,6 +264,12 @@ def _has_input(bag: Bag, model: Model) -> torch.Tensor:
     if not model.needs.modalities:
         return torch.ones(len(bag), dtype=torch.bool)
     return torch.stack([bag[m].present for m in model.needs.modalities]).any(dim=0)
+
+
+def _not_converged(prediction: Prediction) -> np.ndarray:
+    """True where the evidence says that an iteration inside the model did not converge; False where it says nothing of it."""
+    converged = prediction.evidence.get("converged")
+    return np.zeros(len(prediction.risk), dtype=bool) if converged is None else ~converged.cpu().numpy()
 
 
 def _parts(model: Model) -> Mapping[str, Any]:

@@ -65,7 +65,9 @@ class StubFitted:
         risk = np.array([int(patient[1:]) / 7 + self.seed + len(self.patients) / 100 for patient in cohort.patients]) - np.array(lost)
         curves = np.exp(-np.outer(np.exp(risk / 10), np.asarray(horizons) / 1000))
         nothing = np.array(lost) >= 2
-        return SimpleNamespace(patients=cohort.patients, risk=risk, horizons=horizons, survival=curves, without_input=nothing)
+        return SimpleNamespace(
+            patients=cohort.patients, risk=risk, horizons=horizons, survival=curves, without_input=nothing, not_converged=nothing & False
+        )
 
     def save(self, folder):
         files.write_json(Path(folder) / "fitted.json", {"seed": self.seed})

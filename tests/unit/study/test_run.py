@@ -361,8 +361,16 @@ def test_patients_with_nothing_that_a_model_reads_are_said(study_of):
     assert any(text.startswith("small: snn: 100% of the tested patients have none of what it reads") for text in warnings)
 
 
-class WithoutInput(StubFit):
-    """Its patients have nothing to go by."""
+def test_predictions_that_rest_on_an_unfinished_iteration_are_counted(study_of, cohort):
+    study = study_of(models=("snn",), study={"missing": ["none", "omics=0.5"]}, fit=NotConverged())
+    counted = [text for text in study.facts()["warnings"] if "did not converge" in text]
+    # one patient of each of the two folds, by each pattern
+    said = "an iteration inside the model did not converge for 2 of 20 predictions; they rest on what it had reached"
+    assert counted == [f"small: snn: {said}", f"small: snn without omics=0.5: {said}"]
+
+
+class Spoilt(StubFit):
+    """Something is wrong with its predictions."""
 
     def __call__(self, *args, **settings):
         fitted = super().__call__(*args, **settings)
@@ -370,8 +378,22 @@ class WithoutInput(StubFit):
 
         def predict(*asked, **how):
             found = answer(*asked, **how)
-            found.without_input[:] = True
+            self.spoil(found)
             return found
 
         object.__setattr__(fitted, "predict", predict)
         return fitted
+
+
+class WithoutInput(Spoilt):
+    """Its patients have nothing to go by."""
+
+    def spoil(self, found):
+        found.without_input[:] = True
+
+
+class NotConverged(Spoilt):
+    """The first patient of each fold takes more iterations than there are."""
+
+    def spoil(self, found):
+        found.not_converged[0] = True

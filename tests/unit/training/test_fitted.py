@@ -156,6 +156,21 @@ def test_a_patient_who_is_not_there_is_refused(test):
         fitted_on_train("abmil").predict(test, absent={"nobody": ("omics",)})
 
 
+def test_patients_for_whom_a_model_did_not_converge_are_marked(test, monkeypatch):
+    fitted = fitted_on_train("abmil")
+    assert not fitted.predict(test).not_converged.any()
+    forward = type(fitted.model).forward
+    slow = test.patients[int(np.flatnonzero(test.has("histology"))[0])]
+
+    def unfinished(self, bag, progress=None):
+        converged = torch.tensor([patient != slow for patient in bag.patients])
+        return dataclasses.replace(forward(self, bag, progress), evidence={"converged": converged})
+
+    monkeypatch.setattr(type(fitted.model), "forward", unfinished)
+    marked = fitted.predict(test)
+    assert [patient for patient, one in zip(marked.patients, marked.not_converged, strict=True) if one] == [slow]
+
+
 def test_one_patient_may_lack_what_others_have(test):
     fitted = fitted_on_train("abmil")
     rows = np.flatnonzero(test.has("histology"))
