@@ -4,8 +4,8 @@
 
 TTA and ABMIL on the five folds of a simulated cohort, ten jobs that both ways do with the same function. Wall time, since waiting is
 the point: alternated, each run in a process of its own that is held to two cores, medians over the rounds; the start of the workers
-counts, reading and packing the cohort do not. The machine must have nothing else to do. A study's jobs always have one thread (the same sums in
-the same order wherever they run); two threads are driven here below the engine.
+counts, reading and packing the cohort do not. The machine must have nothing else to do. A study's jobs always have one thread (the
+same sums in the same order wherever they run); two threads are driven here below the engine.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def main() -> None:
     settings = ["--patches", str(options.patches), "--epochs", str(options.epochs)]
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
-        size = (options.patches // 2, options.patches)
+        size = (max(5, options.patches // 2), max(5, options.patches))  # of a slide
         truth = prognos.Truth.demo()
         cohort = prognos.simulate(Path(folder) / "sim", truth, n_patients=options.patients, d_patch=D_PATCH, patches=size, seed=1)
         for number in range(options.rounds):
