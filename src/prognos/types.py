@@ -159,12 +159,39 @@ class InputShape:
 
 
 @dataclass(frozen=True)
+class OnLatents:
+    """How a stage trains on vectors that the model computed once of each training patient, in place of bags.
+
+    Args:
+        batch_size: patients in one optimiser step.
+        steps: optimiser steps in an epoch.
+        held_out: share of the training patients that the stage does not train on and watches.
+        patience: epochs without a better loss on them after which the stage ends; it then stands at its best epoch. None trains to the end.
+    """
+
+    batch_size: int
+    steps: int
+    held_out: float = 0.1
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
 class Stage:
-    """One stage of training: the paper's warm-up, main or diffusion stage."""
+    """One stage of training: the paper's warm-up, main or diffusion stage.
+
+    Args:
+        name: of the stage.
+        epochs: passes over the training fold, or over its latents.
+        learning_rate: peak learning rate.
+        chosen: whether a selection of epochs (`inner`, `oracle`) looks at this stage.
+        latents: for a stage on latents.
+    """
 
     name: str
     epochs: int
     learning_rate: float
+    chosen: bool = True
+    latents: OnLatents | None = None
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from prognos.cohort import Cohort
 from prognos.cohort.simulate import Truth, simulate
 from prognos.models import entry_of
 from prognos.training import FitOptions, Fitted, fit
-from tests.contract.tiny_models import SMALL
+from tests.contract.tiny_models import small
 
 N_TRAIN = 20
 
@@ -27,18 +27,13 @@ def train_and_test(cohort: Cohort) -> tuple[Cohort, Cohort]:
     return cohort.subset(cohort.patients[:N_TRAIN]), cohort.subset(cohort.patients[N_TRAIN:])
 
 
-def small_config(name: str) -> dict:
-    """The settings that make a model small, of those that it has."""
-    return {key: value for key, value in SMALL.items() if key in entry_of(name).load().Config.model_fields}
-
-
 def tiny_fit(cohort: Cohort, name: str, *, seed: int = 1, config=None, training=None, inputs=None, options=None) -> Fitted:
     """A small instance of the model called `name`, fitted for two epochs."""
     options = options or FitOptions()
     parts = {part: options.parts.get(part) or tiny_fit(cohort, part, seed=seed) for part in entry_of(name).load().needs.parts}
     recipe = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "device": "cpu", **(training or {})}
     options = FitOptions(options.folder, parts, options.validation, options.progress)
-    return fit(cohort, name, seed=seed, config={**small_config(name), **(config or {})}, training=recipe, inputs=inputs, options=options)
+    return fit(cohort, name, seed=seed, config={**small(name), **(config or {})}, training=recipe, inputs=inputs, options=options)
 
 
 @cache

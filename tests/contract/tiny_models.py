@@ -7,8 +7,18 @@ from prognos.types import Bag, InputShape, Survival, Tokens
 
 SHAPE = InputShape(d_patch=8, pathway_features=(2, 3, 1), n_genes=5, tables={"clinical": 3})
 SMALL = {"d_model": 8, "d_attention": 8, "n_prototypes": 4, "penalties": (0.1,), "inner_folds": 2}
+OWN = {
+    "MUST": {"heads": 2, "landmarks": 4, "rank": 3, "sampling_steps": 5, "denoiser_layers": 2, "denoiser_hidden": 16}
+    | {"generator_steps": 20, "generator_batch": 8, "generator_patience": 1},
+}
 SURVIVAL = Survival(torch.tensor([50.0, 20.0, 90.0, 10.0, 70.0, 30.0]), torch.tensor([True, True, False, True, False, True]))
 N_PATCHES = (5, 2, 7, 1, 3, 4)
+
+
+def small(name: str) -> dict:
+    """The settings that make a model small, of those that it has."""
+    kind = entry_of(name).load()
+    return {key: value for key, value in SMALL.items() if key in kind.Config.model_fields} | OWN.get(kind.__name__, {})
 
 
 def build(name: str, **settings):
@@ -16,8 +26,7 @@ def build(name: str, **settings):
     torch.manual_seed(0)
     entry = entry_of(name)
     kind = entry.load()
-    small = {key: value for key, value in SMALL.items() if key in kind.Config.model_fields}
-    model = kind(kind.Config(**{**entry.config, **small, **settings}), SHAPE)
+    model = kind(kind.Config(**{**entry.config, **small(name), **settings}), SHAPE)
     if model.needs.parts:
         model.take_parts({part: build(part) for part in model.needs.parts})
     model.head.learn_cuts(SURVIVAL)

@@ -1,7 +1,7 @@
 """A cohort: the patients of one folder with their survival and whatever was measured of them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -154,6 +154,23 @@ class Cohort:
             folds=None if self.folds is None else self.folds.reindex(order),
             subtype=None if self.subtype is None else self.subtype.reindex(order),
         )
+
+    def lacking(self, lost: Mapping[str, Collection[str]]) -> "Cohort":
+        """The same patients as if some measurements had not been made.
+
+        Args:
+            lost: patient -> modalities that are taken away; `omics` stands for every omics table.
+        """
+        gone = {m: [p for p, names in lost.items() if m in names] for m in ("clinical", "histology", "omics", *self.tables)}
+        tables = {}
+        for name, table in self.tables.items():
+            losers = {*gone[name], *(gone["omics"] if name in self.omics_kinds else ())}
+            tables[name] = table[~table.index.isin(losers)]
+        clinical = self.clinical.copy()
+        known = [column for column in COVARIATES if column in clinical]
+        clinical.loc[clinical.index.isin(gone["clinical"]), known] = np.nan
+        slides = self.slides[~self.slides["patient_id"].isin(gone["histology"])].reset_index(drop=True)
+        return replace(self, clinical=clinical, slides=slides, tables=tables)
 
 
 def rows_of(table: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:

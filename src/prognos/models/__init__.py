@@ -39,6 +39,8 @@ class Entry:
 
 _TTA = "Liu et al., Together, Then Apart: Revisiting Multimodal Survival Analysis via a Min-Max Perspective"
 
+_MUST = "Kim and Hwang, MUST: Modality-Specific Representation-Aware Transformer, arXiv:2603.26071"
+
 MODELS: dict[str, Entry] = {
     entry.name: entry
     for entry in (
@@ -76,6 +78,35 @@ MODELS: dict[str, Entry] = {
             training={"warmup": 0.5, "evaluation_patches": 4096},
             inputs={"omics_kinds": ("rna",), "n_patches": 4096},
             selection="oracle",
+        ),
+        Entry(
+            "must",
+            "prognos.models.must:MUST",
+            _MUST,
+            "specific and shared components, missing ones recovered or generated; recommended settings",
+            training={"learning_rate": 2e-4, "batch_size": 8, "accumulate": 4},
+        ),
+        Entry(
+            "must-paper",
+            "prognos.models.must:MUST",
+            _MUST,
+            "MUST as printed",
+            config={
+                "specific": "nystrom",
+                "condition": "cross",
+                "generator_steps": 1_000_000,
+                "generator_batch": 32,
+                "generator_patience": None,
+            },
+            training={
+                "learning_rate": 2e-4,
+                "batch_size": 1,
+                "accumulate": 32,
+                "schedule": "constant",
+                "warmup": 0.0,
+                "weight_decay": 1e-5,
+                "epochs": 30,
+            },
         ),
     )
 }

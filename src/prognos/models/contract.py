@@ -1,7 +1,8 @@
 """What every model of the table fulfils. A model knows no device, no file, no clock and, in `forward`, no label."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
@@ -29,26 +30,42 @@ class Needs:
         omics: whether its omics come as one flat vector of genes or as pathway tokens.
         gene_set: collection of gene sets that its pathways come from.
         parts: models of the table that are fitted first and that it is made of.
+        complete: whether it cannot do without any of its modalities; what a patient lacks is then filled in by a stated policy.
     """
 
     modalities: tuple[str, ...]
     omics: Literal["pathways", "genes"] = "genes"
     gene_set: str | None = None
     parts: tuple[str, ...] = ()
+    complete: bool = False
 
 
 class Model(nn.Module):
     """The contract. Subclasses are final; this class is never built."""
 
     Config: ClassVar[type[ModelConfig]]
-    needs: ClassVar[Needs]
+    needs: Needs
+    """Of the default config on the class; of its own config on a model."""
     head: CoxHead | DiscreteHead | MarginalHead
+    ordered: ClassVar[bool] = False
+    """True for a model to which the order of a patient's patches means something."""
     trained: ClassVar[bool] = True
     """False for a model that learns everything in `learn`, in closed form, and has no stage of training."""
 
     def __init__(self, config: ModelConfig, shape: InputShape):
         super().__init__()
         self.config = config
+        self.needs = self.needs_of(config)
+
+    @classmethod
+    def needs_of(cls, config: Any) -> Needs:
+        """What a model of this config reads; the same for every config in most models."""
+        return cls.needs
+
+    @property
+    def filled_by(self) -> str:
+        """How a modality that a patient lacks is made up for, in words."""
+        return "nothing: predicted from the rest"
 
     def stages(self, epochs: int, learning_rate: float) -> tuple[Stage, ...]:
         """The stages of training, in order; one by default."""
@@ -68,6 +85,25 @@ class Model(nn.Module):
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """The weighted terms of the paper's total loss, `survival` among them; training minimises their sum."""
         raise NotImplementedError
+
+    def draws(self, bag: Bag, n_draws: int) -> tuple[Prediction, ...]:
+        """Predictions that each rest on one draw of what a patient lacks; none where a model draws nothing."""
+        return ()
+
+    def trained_in(self, stage: Stage) -> Iterable[tuple[str, nn.Parameter]]:
+        """The parameters, by name, that a stage trains: all of them in most models."""
+        return self.named_parameters()
+
+    def latents(self, train: TrainingFold, stage: Stage) -> Mapping[str, Tensor]:
+        """What a stage on latents trains on: tensors with one row a patient, computed once at its start."""
+        raise NotImplementedError
+
+    def latent_losses(self, rows: Mapping[str, Tensor], progress: Progress) -> dict[str, Tensor]:
+        """The weighted terms of a stage on latents for some of these rows."""
+        raise NotImplementedError
+
+    def after_step(self, progress: Progress) -> None:
+        """What follows an optimiser step: an average of the weights in some models."""
 
     def finish(self, train: TrainingFold, risk: Float[Tensor, " batch"]) -> None:
         """What is learnt after training from the training fold's risks: the baseline hazard."""

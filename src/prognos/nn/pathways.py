@@ -36,3 +36,34 @@ class PathwayEncoder(nn.Module):
         """The pathway tokens X^g."""
         linear = torch.einsum("bcs,csd->bcd", pathways, self.weight) + self.bias
         return self.dropout(self.activation(linear))
+
+
+class GroupEncoder(nn.Module):
+    """Two self-normalising layers on each group of measurements: Linear, ELU, alpha dropout, twice; one token a group.
+
+    Groups have different sizes; all first layers are one batched product, padded to the widest group, and so are all second layers.
+
+    Args:
+        sizes: number of measurements in each group.
+        d_model: D, width of a token.
+        dropout: share of entries dropped in training.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], d_model: int, *, dropout: float = 0.25):
+        super().__init__()
+        self.first_weight = nn.Parameter(torch.zeros(len(sizes), max(sizes), d_model))
+        self.first_bias = nn.Parameter(torch.zeros(len(sizes), d_model))
+        self.second_weight = nn.Parameter(torch.randn(len(sizes), d_model, d_model) / math.sqrt(d_model))
+        self.second_bias = nn.Parameter(torch.zeros(len(sizes), d_model))
+        with torch.no_grad():
+            for group, size in enumerate(sizes):
+                self.first_weight[group, :size].normal_(std=1 / math.sqrt(size))
+        self.activation = nn.ELU()
+        self.dropout = nn.AlphaDropout(dropout)
+
+    def forward(self, groups: Float[Tensor, "batch groups widest"]) -> Float[Tensor, "batch groups d_model"]:
+        """The tokens of the groups."""
+        hidden = torch.einsum("bgs,gsd->bgd", groups, self.first_weight) + self.first_bias
+        hidden = self.dropout(self.activation(hidden))
+        linear = torch.einsum("bgd,gde->bge", hidden, self.second_weight) + self.second_bias
+        return self.dropout(self.activation(linear))

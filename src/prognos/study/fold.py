@@ -18,9 +18,9 @@ from prognos import files, runtime
 from prognos.cohort import Cohort
 from prognos.cohort.folds import inner_split
 from prognos.study.canary import permuted
-from prognos.study.missing import Pattern, missing_of
 from prognos.study.plan import CANARY, Job
 from prognos.tokens.inputs import MissingModality
+from prognos.tokens.missing import Pattern, missing_of
 from prognos.training import FitOptions, FitProgress
 
 KEYS = ("model", "variant", "cohort", "seed", "fold", "missing", "patient_id")
@@ -134,8 +134,10 @@ def best_epoch(log: pd.DataFrame) -> int | None:
     """
     if "validation_concordance" not in log:
         return None
-    values = log["validation_concordance"].to_numpy(float)
-    return None if np.isnan(values).all() else int(np.nanargmax(values)) + 1
+    watched = log[log["validation_concordance"].notna()]
+    if watched.empty:
+        return None
+    return int(watched.loc[watched["validation_concordance"].idxmax(), "epoch"]) + 1
 
 
 def n_parameters(fitted: Any) -> int:

@@ -11,8 +11,8 @@ from prognos.cohort import Cohort
 from prognos.config import ConfigError, Recipe, Variant, bind, merged, unknown
 from prognos.metrics import METRICS
 from prognos.models import MODELS
-from prognos.study.missing import Pattern, parse_pattern
-from prognos.tokens.inputs import InputsConfig
+from prognos.tokens.inputs import InputsConfig, Needs
+from prognos.tokens.missing import Pattern, parse_pattern
 from prognos.training.recipe import TrainingConfig
 
 BASE, CANARY = "base", "canary"
@@ -121,7 +121,7 @@ def make_plan(recipe: Recipe, cohorts: Mapping[str, Cohort], folds: Mapping[str,
                 not_applicable.append(NotApplicable(model, variant, name, reason))
                 continue
             _check_gene_sets(model, own, cohort)
-            fed, starved = _split_patterns(model, patterns)
+            fed, starved = _split_patterns(needs_in(model, own).modalities, patterns)
             not_applicable.extend(NotApplicable(model, variant, name, text) for text in starved)
             for seed in recipe.study.seeds:
                 for fold in sorted(int(fold) for fold in folds[name].dropna().unique()):
@@ -186,9 +186,16 @@ def settings_of(recipe: Recipe, model: str, variant: str) -> Settings:
     return Settings(config, training, inputs, notes)
 
 
+def needs_in(model: str, settings: Settings) -> Needs:
+    """What a model reads under these settings."""
+    kind = MODELS[model].load()
+    needs: Needs = kind.needs_of(kind.Config(**{**MODELS[model].config, **settings.config}))
+    return needs
+
+
 def cannot_feed(model: str, settings: Settings, cohort: Cohort) -> str | None:
     """Why a cohort cannot feed a model; None when it can."""
-    needs = MODELS[model].load().needs
+    needs = needs_in(model, settings)
     for modality in needs.modalities:
         if modality not in cohort.modalities:
             return f"it reads {modality}, and no patient of {cohort.name} has it"
@@ -239,9 +246,9 @@ def _with_parts(recipe: Recipe, cohort: str, model: str, variant: str, seed: int
     return jobs
 
 
-def _split_patterns(model: str, patterns: tuple[Pattern, ...]) -> tuple[tuple[Pattern, ...], list[str]]:
+def _split_patterns(reads: tuple[str, ...], patterns: tuple[Pattern, ...]) -> tuple[tuple[Pattern, ...], list[str]]:
     """The patterns that leave a model something to read, and why the others do not."""
-    modalities = set(MODELS[model].load().needs.modalities)
+    modalities = set(reads)
     fed = tuple(pattern for pattern in patterns if not modalities or modalities - pattern.absent)
     starved = [
         f"with {pattern.text} missing: it reads {' and '.join(sorted(modalities))} only" for pattern in patterns if pattern not in fed
@@ -250,8 +257,8 @@ def _split_patterns(model: str, patterns: tuple[Pattern, ...]) -> tuple[tuple[Pa
 
 
 def _check_gene_sets(model: str, settings: Settings, cohort: Cohort) -> None:
-    needs = MODELS[model].load().needs
-    if needs.omics != "pathways":
+    needs = needs_in(model, settings)
+    if needs.omics != "pathways" or "omics" not in needs.modalities:
         return
     name = {**MODELS[model].inputs, **settings.inputs}.get("gene_set") or needs.gene_set
     if name not in cohort.gene_sets:

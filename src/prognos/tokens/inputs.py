@@ -12,6 +12,7 @@ from prognos.cohort import Cohort
 from prognos.cohort.clinical import ClinicalEncoder
 from prognos.cohort.features import read_features
 from prognos.omics import OmicsScaler, OmicsSchema
+from prognos.tokens.fill import Policy
 from prognos.tokens.reader import Measured, Reader
 from prognos.tokens.store import PatchStore
 from prognos.tokens.tables import TableScaler
@@ -54,6 +55,7 @@ class InputsConfig(BaseModel):
         None, description="gene set collection of pathway models; the model's own (else 'hallmark') when not given"
     )
     n_patches: int = Field(4096, ge=1, description="patches of a patient in a training step; prediction reads all")
+    fill: Policy = Field("model", description="stands in for a missing modality; model: the model sees to it, else the mean")
     store: str | None = Field(None, description="folder of packed patch features; the user's cache folder when not given")
 
 

@@ -22,9 +22,12 @@ class CheckpointWarning(UserWarning):
     """A checkpoint that cannot be used; the stage of training begins anew, and its result is the same."""
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, log: Log, fingerprint: str) -> None:
-    """Writes the state of training under a temporary name and renames it."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+def save_checkpoint(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, log: Log, fingerprint: str, beside: dict[str, Tensor] | None = None
+) -> None:
+    """Writes the state of training, and tensors beside it, under a temporary name and renames it."""
+    tensors = dict(beside or {})
+    tensors |= {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     tensors |= {f"random.{name}": state for name, state in random_state().items()}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from prognos.models.contract import Model, Needs
 from prognos.risk.marginal import MarginalHead
 from prognos.runtime import derive_seed, device
 from prognos.tokens.inputs import Inputs, InputsConfig, MissingModality
-from prognos.training.fitted import Fitted
+from prognos.tokens.missing import missing_of, parse_pattern
+from prognos.training.fitted import Fitted, filler_of
 from prognos.training.fold import Fold, evaluation_bags, feedable, having_any
+from prognos.training.latents import run_latent_stage
 from prognos.training.loop import run_stage
 from prognos.training.recipe import TrainingConfig
 
@@ -91,12 +93,17 @@ def fit(
     model_config = bind(kind.Config, {**entry.config, **(config or {})}, f"model.{model}")
     recipe = bind(TrainingConfig, {**entry.training, **(training or {})}, "training")
     input_config = bind(InputsConfig, {**entry.inputs, **(inputs or {})}, "inputs")
-    train = _training_patients(cohort, model, kind.needs, input_config)
+    needs = kind.needs_of(model_config)
+    train = _training_patients(_lacking(cohort, recipe, needs, seed), model, needs, input_config)
     _check_validation(cohort, options.validation)
     parts = _parts(train, kind, seed, training=training, inputs=inputs, options=options)
-    learnt_inputs = Inputs.learn(train, kind.needs, input_config)
+    learnt_inputs = Inputs.learn(train, needs, input_config)
     _check_parts(parts, learnt_inputs)
     fold = Fold(train, learnt_inputs.reader(train), torch.device(device(recipe.device)), input_config.n_patches)
+    filler = filler_of(input_config.fill, needs)
+    if filler is not None:
+        filler.learn(fold.bags())
+        fold = replace(fold, filler=filler)
     fingerprint = _fingerprint([model, seed], (model_config, recipe, input_config), fold, learnt_inputs, options.validation)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("fit", seed))
@@ -123,7 +130,17 @@ def fit(
         threshold=float(np.median(risk.double().cpu().numpy())),
         marginal=marginal,
         provenance=_provenance(train, built),
+        filler=filler,
     )
+
+
+def _lacking(cohort: Cohort, recipe: TrainingConfig, needs: Needs, seed: int) -> Cohort:
+    """The cohort without what the recipe takes from its patients; nothing is learnt from that, scalers included."""
+    pattern = parse_pattern(recipe.missing, ("clinical", "histology", "omics", *cohort.tables), "training.missing")
+    modalities = [m for m in cohort.modalities if m in needs.modalities]
+    has = {m: cohort.has(m) for m in modalities}
+    measured = {patient: [m for m in modalities if has[m][row]] for row, patient in enumerate(cohort.patients)}
+    return cohort.lacking(missing_of(pattern, measured, seed)) if recipe.missing != "none" else cohort
 
 
 def _training_patients(cohort: Cohort, name: str, needs: Needs, config: InputsConfig) -> Cohort:
@@ -197,8 +214,9 @@ def _train(
     validation = _validation_fold(options.validation, inputs, fold)
     for index, stage in enumerate(model.stages(recipe.epochs, recipe.learning_rate)):
         checkpoint = options.folder / f"checkpoint-{index}.safetensors" if options.folder else None
-        for row in run_stage(model, fold, recipe, stage, seed=seed, checkpoint=checkpoint, fingerprint=fingerprint):
-            if validation is not None and "validation_concordance" not in row:
+        run = run_stage if stage.latents is None else run_latent_stage
+        for row in run(model, fold, recipe, stage, seed=seed, checkpoint=checkpoint, fingerprint=fingerprint):
+            if validation is not None and stage.chosen and "validation_concordance" not in row:
                 row["validation_concordance"] = _validation_concordance(model, validation, recipe, seed)
             rows.append(row)
             if options.progress is not None:
@@ -211,7 +229,7 @@ def _risks(model: Model, fold: Fold, recipe: TrainingConfig, seed: int) -> torch
     """Risks of the patients of a fold, read as they are read in prediction."""
     found: dict[str, torch.Tensor] = {}
     for bag in evaluation_bags(fold.reader, fold.patients, most_patches=recipe.evaluation_patches, seed=seed):
-        found |= dict(zip(bag.patients, model(bag.to(fold.device)).risk, strict=True))
+        found |= dict(zip(bag.patients, model(fold.filled(bag).to(fold.device)).risk, strict=True))
     risk = torch.stack([found[patient] for patient in fold.patients])
     bad = [patient for patient, fine in zip(fold.patients, risk.isfinite().tolist(), strict=True) if not fine]
     if bad:
@@ -227,7 +245,7 @@ def _validation_fold(validation: Cohort | None, inputs: Inputs, fold: Fold) -> F
     if validation is None:
         return None
     watched = validation.subset(tuple(np.array(validation.patients)[having_any(validation, inputs.modalities, inputs.config.omics_kinds)]))
-    return Fold(watched, inputs.reader(watched), fold.device, fold.n_patches) if watched.patients else None
+    return Fold(watched, inputs.reader(watched), fold.device, fold.n_patches, fold.filler) if watched.patients else None
 
 
 def _validation_concordance(model: Model, validation: Fold, recipe: TrainingConfig, seed: int) -> float:

@@ -19,8 +19,9 @@ from prognos.cohort import Cohort
 from prognos.cohort.defects import naming
 from prognos.config import unknown
 from prognos.models import entry_of
-from prognos.models.contract import Model, ModelConfig
+from prognos.models.contract import Model, ModelConfig, Needs
 from prognos.risk.marginal import MarginalHead
+from prognos.tokens.fill import Filler, Policy
 from prognos.tokens.inputs import Inputs
 from prognos.training.checkpoint import load_state
 from prognos.training.fold import evaluation_bags, having_any
@@ -29,6 +30,9 @@ from prognos.types import Bag, InputShape, Prediction
 
 FORMAT = 1
 """Version of the files that `Fitted.save` writes; a newer one is refused."""
+
+INTERVAL = (5, 95)
+"""Percentiles of single draws that an interval goes from and to."""
 
 KEYS = ("format", "model", "config", "parts", "training", "seed", "threshold", "shape", "inputs", "weights_sha256", "provenance")
 """What fitted.json says."""
@@ -46,6 +50,10 @@ class Predictions:
         without_input: True for patients that had none of the model's modalities; they get the median training risk and
             the training fold's Kaplan-Meier curve.
         not_converged: True for patients for whom an iteration inside the model (evidence `converged`) did not meet its tolerance.
+        low: 5th percentile of the risks of single draws of what a patient lacks; NaN where nothing was drawn.
+        high: the 95th percentile.
+        survival_low: (patients, horizons), the same of the curves.
+        survival_high: likewise.
     """
 
     patients: tuple[str, ...]
@@ -54,6 +62,10 @@ class Predictions:
     survival: np.ndarray
     without_input: np.ndarray
     not_converged: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    survival_low: np.ndarray
+    survival_high: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,7 @@ class Fitted:
         threshold: median training risk; above it lies the high-risk group.
         marginal: the training fold's Kaplan-Meier curve.
         provenance: what it was fitted on, in plain words and numbers.
+        filler: what stands in for what a patient lacks, where the model does not see to that itself.
     """
 
     name: str
@@ -83,6 +96,7 @@ class Fitted:
     threshold: float
     marginal: MarginalHead
     provenance: Mapping[str, Any]
+    filler: Filler | None = None
 
     def predict(
         self,
@@ -92,6 +106,7 @@ class Fitted:
         without: Sequence[str] = (),
         horizons: Sequence[float] | np.ndarray | None = None,
         absent: Mapping[str, Sequence[str]] | None = None,
+        draws: int = 0,
     ) -> Predictions:
         """Risks and curves of a cohort's patients, from all their patches, the same every time.
 
@@ -101,6 +116,7 @@ class Fitted:
             without: modalities that nobody is taken to have; one may be given by its name alone.
             horizons: days of the survival curves; 1, 3 and 5 years when empty.
             absent: for single patients, modalities that they are taken not to have.
+            draws: for models that draw what is missing: how many draws the intervals rest on; no interval for 0.
 
         Raises:
             ValueError: a patient, a modality or a horizon that cannot be, or features of another encoder than in training.
@@ -110,6 +126,7 @@ class Fitted:
         times = _days((365.0, 1095.0, 1825.0) if horizons is None else horizons)
         risk, curves = np.full(len(chosen), np.nan), np.full((len(chosen), len(times)), np.nan)
         with_input, not_converged = np.zeros(len(chosen), dtype=bool), np.zeros(len(chosen), dtype=bool)
+        spread, spread_of_curves = np.full((2, len(chosen)), np.nan), np.full((2, len(chosen), len(times)), np.nan)
         place = {patient: i for i, patient in enumerate(chosen)}
         grid = torch.as_tensor(times)
         for bag, prediction in self.predictions(cohort, chosen, without=without, absent=absent):
@@ -118,15 +135,33 @@ class Fitted:
             curves[rows] = self.model.head.survival_curve(prediction, grid.to(prediction.risk.device)).cpu().numpy()
             with_input[rows] = _has_input(bag, self.model).cpu().numpy()
             not_converged[rows] = _not_converged(prediction)
+            drawn = self._drawn(bag, draws, grid)
+            if drawn is not None:
+                lacking = [row for row, gone in zip(rows, (~_complete(bag, self.model)).tolist(), strict=True) if gone]
+                here = [i for i, row in enumerate(rows) if row in lacking]
+                spread[:, lacking] = np.percentile(drawn[0][:, here], INTERVAL, axis=0)
+                spread_of_curves[:, lacking] = np.percentile(drawn[1][:, here], INTERVAL, axis=0)
         bad = [patient for i, patient in enumerate(chosen) if with_input[i] and not np.isfinite(risk[i])]
         if bad:
             raise FloatingPointError(
                 f"{self.name} gives {len(bad)} of {len(chosen)} patients a risk that is not finite ({naming(bad)}); look at their features."
             )
         nothing = ~with_input
+        spread[:, nothing], spread_of_curves[:, nothing] = np.nan, np.nan
         risk[nothing] = self.threshold
         curves[nothing] = self.marginal.survival_curve(Prediction(torch.zeros(1)), grid).numpy()
-        return Predictions(chosen, risk, times, curves, nothing, not_converged & with_input)
+        return Predictions(chosen, risk, times, curves, nothing, not_converged & with_input, *spread, *spread_of_curves)
+
+    def _drawn(self, bag: Bag, draws: int, grid: torch.Tensor) -> tuple[np.ndarray, np.ndarray] | None:
+        """Risks (draws, batch) and curves (draws, batch, horizons) of single draws; None where nobody lacks anything."""
+        if not draws or bool(_complete(bag, self.model).all()):
+            return None
+        with torch.no_grad():
+            drawn = self.model.draws(bag, draws)
+        if not drawn:
+            return None
+        curves = [self.model.head.survival_curve(prediction, grid.to(prediction.risk.device)).cpu().numpy() for prediction in drawn]
+        return np.stack([prediction.risk.double().cpu().numpy() for prediction in drawn]), np.stack(curves)
 
     def predictions(
         self,
@@ -159,9 +194,10 @@ class Fitted:
             bag = bag.without(*gone)
             for modality in sorted({m for p in bag.patients for m in single.get(p, ())}):
                 bag = bag.without(modality, patients=torch.tensor([modality in single.get(p, ()) for p in bag.patients]))
+            given = (bag if self.filler is None else self.filler(bag)).to(device)
             bag = bag.to(device)
             with torch.no_grad():  # not around the yield: whoever takes the prediction keeps its own mode
-                prediction = self.model(bag)
+                prediction = self.model(given)
             yield bag, prediction
 
     def _modalities(self, names: Sequence[str], cohort: Cohort) -> tuple[str, ...]:
@@ -176,7 +212,7 @@ class Fitted:
     def save(self, folder: str | Path) -> Path:
         """Writes `weights.safetensors`, `log.csv` and `fitted.json`, the last one last: a folder with it is whole."""
         folder = Path(folder)
-        whole = nn.ModuleDict({"model": self.model, "marginal": self.marginal})
+        whole = _whole(self.model, self.marginal, self.filler)
         files.write_tensors(folder / "weights.safetensors", whole.state_dict())
         files.write_csv(folder / "log.csv", self.log)
         digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
@@ -218,12 +254,14 @@ class Fitted:
             parts = {name: entry_of(name).load() for name in model.needs.parts}
             model.take_parts({name: part(part.Config(**described["parts"][name]), shape) for name, part in parts.items()})
         marginal = MarginalHead()
-        load_state(nn.ModuleDict({"model": model, "marginal": marginal}), state)
+        inputs = Inputs.from_state(described["inputs"])
+        filler = filler_of(inputs.config.fill, model.needs)
+        load_state(_whole(model, marginal, filler), state)
         model.eval()
         return cls(
             name=described["model"],
             model=model,
-            inputs=Inputs.from_state(described["inputs"]),
+            inputs=inputs,
             config=config,
             training=TrainingConfig(**described["training"]),
             seed=described["seed"],
@@ -231,7 +269,20 @@ class Fitted:
             threshold=described["threshold"],
             marginal=marginal,
             provenance=described["provenance"],
+            filler=filler,
         )
+
+
+def filler_of(policy: Policy, needs: Needs) -> Filler | None:
+    """The filler of a model; None where the model sees itself to what a patient lacks."""
+    if policy == "model" and not needs.complete:
+        return None
+    return Filler("mean" if policy == "model" else policy, needs.modalities)
+
+
+def _whole(model: Model, marginal: MarginalHead, filler: Filler | None) -> nn.ModuleDict:
+    """All modules whose weights and buffers travel."""
+    return nn.ModuleDict({"model": model, "marginal": marginal} | ({} if filler is None else {"filler": filler}))
 
 
 def _described(folder: Path) -> dict[str, Any]:
@@ -264,6 +315,11 @@ def _has_input(bag: Bag, model: Model) -> torch.Tensor:
     if not model.needs.modalities:
         return torch.ones(len(bag), dtype=torch.bool)
     return torch.stack([bag[m].present for m in model.needs.modalities]).any(dim=0)
+
+
+def _complete(bag: Bag, model: Model) -> torch.Tensor:
+    """True for patients with all of the model's modalities."""
+    return torch.stack([bag[m].present for m in model.needs.modalities]).all(dim=0) if model.needs.modalities else _has_input(bag, model)
 
 
 def _not_converged(prediction: Prediction) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 from prognos import runtime
 from prognos.cohort import Cohort
 from prognos.models.contract import Needs
+from prognos.tokens.fill import Filler
 from prognos.tokens.inputs import InputsConfig, Reader
 from prognos.types import Bag, Survival
 
@@ -22,12 +23,14 @@ class Fold:
         reader: makes their bags.
         device: where bags and survival go.
         n_patches: most patches of a patient in a training step.
+        filler: fills in what patients lack, where the model does not see to that itself.
     """
 
     cohort: Cohort
     reader: Reader
     device: torch.device
     n_patches: int
+    filler: Filler | None = None
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -47,7 +50,11 @@ class Fold:
     def bags(self, batch_size: int = 1) -> Iterator[Bag]:
         """All training patients in order, with every patch."""
         for start in range(0, len(self.patients), batch_size):
-            yield self.reader.bag(self.patients[start : start + batch_size]).to(self.device)
+            yield self.filled(self.reader.bag(self.patients[start : start + batch_size])).to(self.device)
+
+    def filled(self, bag: Bag) -> Bag:
+        """The bag as the model gets it."""
+        return bag if self.filler is None else self.filler(bag)
 
 
 def survival_of(cohort: Cohort) -> Survival:

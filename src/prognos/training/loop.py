@@ -1,6 +1,5 @@
 """One stage of training: epochs over batches, optimiser, schedule, checkpoints. A killed stage goes on to the same numbers."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from prognos.cohort.defects import naming
 from prognos.models.contract import Beside, Model
@@ -16,6 +15,7 @@ from prognos.risk.discrete import quantile_cuts
 from prognos.tokens.batches import epoch_batches, prefetch
 from prognos.training.checkpoint import Log, load_checkpoint, random_state, restore, save_checkpoint, set_random_state
 from prognos.training.fold import Fold
+from prognos.training.optimiser import learning_rate, make_optimiser
 from prognos.training.recipe import TrainingConfig
 from prognos.types import Bag, Progress, Stage, Survival
 
@@ -38,7 +38,7 @@ def run_stage(
         checkpoint: file to go on from and to write to; none when empty.
         fingerprint: identity of the fit; a checkpoint of another one is ignored.
     """
-    optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=stage.learning_rate, fused=True)
+    optimiser = make_optimiser(model.trained_in(stage), stage.learning_rate, recipe.weight_decay)
     log: Log = []
     found = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
     if found is not None:
@@ -46,7 +46,7 @@ def run_stage(
         log = found[1]
         yield from log
     saved = time.monotonic()
-    n_epochs = min(stage.epochs, recipe.stop_after or stage.epochs)
+    n_epochs = min(stage.epochs, recipe.stop_after or stage.epochs) if stage.chosen else stage.epochs
     for epoch in range(len(log), n_epochs):
         log.append(_epoch(model, fold, recipe, stage, optimiser, epoch=epoch, seed=seed))
         yield log[-1]
@@ -54,15 +54,6 @@ def run_stage(
         if checkpoint and (last or time.monotonic() - saved >= recipe.checkpoint_seconds):
             save_checkpoint(checkpoint, model, optimiser, log, fingerprint)
             saved = time.monotonic()
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases (also when several layers' are stacked), norms and other vectors do not."""
-    trained = [(p, p.ndim > 1 and not name.endswith("bias")) for name, p in model.named_parameters() if p.requires_grad]
-    return [
-        {"params": [p for p, decays in trained if decays], "weight_decay": weight_decay},
-        {"params": [p for p, decays in trained if not decays], "weight_decay": 0.0},
-    ]
 
 
 def _epoch(
@@ -109,23 +100,13 @@ def _time_strata(survival: Survival) -> np.ndarray:
     return (2 * quarter + survival.event.long()).cpu().numpy()
 
 
-def learning_rate(recipe: TrainingConfig, peak: float, step: int, n_steps: int) -> float:
-    """Linear over the warm-up, then a half cosine to 0, or constant."""
-    n_warm = round(recipe.warmup * n_steps)
-    if step < n_warm:
-        return peak * (step + 1) / n_warm
-    if recipe.schedule == "constant":
-        return peak
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - n_warm) / max(1, n_steps - n_warm)))
-
-
 def _bags(fold: Fold, batches: Sequence[np.ndarray], seed: int, epoch: int) -> Iterator[tuple[Bag, Survival]]:
     """The bags of an epoch, patches drawn anew by (seed, epoch, batch)."""
     patients, survival = np.array(fold.patients), fold.survival
     for number, batch in enumerate(batches):
         generator = np.random.default_rng([seed, epoch, number])
         bag = fold.reader.bag(tuple(patients[batch]), n_patches=fold.n_patches, generator=generator)
-        yield bag.to(fold.device), survival[torch.as_tensor(batch, device=fold.device)]
+        yield fold.filled(bag).to(fold.device), survival[torch.as_tensor(batch, device=fold.device)]
 
 
 def _step(model: Model, window: Window, progress: Progress, optimiser: torch.optim.Optimizer, recipe: TrainingConfig) -> dict[str, float]:
@@ -148,6 +129,7 @@ def _step(model: Model, window: Window, progress: Progress, optimiser: torch.opt
             sums[name] = sums.get(name, 0.0) + value
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
     optimiser.step()
+    model.after_step(progress)
     return sums
 
 

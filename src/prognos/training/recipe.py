@@ -11,7 +11,10 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(30, ge=0, description="passes over the training fold")
-    stop_after: int | None = Field(None, ge=1, description="stop after so many epochs; the schedules stay those of `epochs`")
+    stop_after: int | None = Field(
+        None, ge=1, description="stop after so many epochs of the main stage; its schedules stay those of `epochs`"
+    )
+    missing: str = Field("none", description='what training patients are taken not to have: "omics=0.2" and so on, drawn by seed')
     batch_size: int = Field(32, ge=1, description="patients in one batch; a Cox loss shares its risk set over them")
     accumulate: int = Field(1, ge=1, description="batches in one optimiser step; a Cox loss shares its risk set over all of them")
     min_events: int = Field(1, ge=0, description="observed events that every optimiser step holds, where the fold has enough")

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tests.contract.tiny_cohort import fitted_on_train, small_config, state_hash, tiny_fit
+from tests.contract.tiny_cohort import fitted_on_train, small, state_hash, tiny_fit
 
 from prognos.metrics import concordance
 from prognos.models.snn import SNN
@@ -228,8 +228,8 @@ def test_evaluation_patches_are_drawn_by_the_seed_and_the_same_every_time(train,
 
 
 def test_the_small_settings_are_settings_of_the_models():
-    assert small_config("snn") == {"d_model": 8}
-    assert set(small_config("clinical")) == {"penalties", "inner_folds"}
+    assert small("snn") == {"d_model": 8}
+    assert set(small("clinical")) == {"penalties", "inner_folds"}
 
 
 # Stopping early
@@ -237,7 +237,7 @@ def test_the_small_settings_are_settings_of_the_models():
 
 def test_a_fit_that_stops_after_some_epochs_is_the_whole_fit_up_to_there(train):
     """The schedules stay those of the whole, so that a chosen epoch is the epoch that was looked at."""
-    settings = {"config": small_config("snn"), "seed": 3}
+    settings = {"config": small("snn"), "seed": 3}
     whole = fit(train, "snn", training={"epochs": 4, "device": "cpu"}, **settings)
     part = fit(train, "snn", training={"epochs": 4, "stop_after": 2, "device": "cpu"}, **settings)
     assert len(part.log) == 2

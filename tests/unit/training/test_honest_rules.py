@@ -51,7 +51,7 @@ RULES = {
     ],
     "the last part of an epoch is trained on": ["tests/unit/training/test_loop.py::test_an_epoch_has_every_patient_once_the_last_ones_too"],
     "missing means missing": [
-        "tests/unit/study/test_missing.py::test_a_named_modality_is_taken_from_everyone",
+        "tests/unit/tokens/test_missing.py::test_a_named_modality_is_taken_from_everyone",
         "tests/contract/test_fit.py::test_any_missing_pattern_gives_finite_risks",
     ],
     "any device, and what is not a number is an error": [

@@ -12,7 +12,8 @@ from prognos.cohort import Cohort
 from prognos.risk.cox import partial_likelihood_loss
 from prognos.tokens.reader import Reader
 from prognos.training.fold import Fold
-from prognos.training.loop import _groups, _step, learning_rate, windows_of
+from prognos.training.loop import _step, windows_of
+from prognos.training.optimiser import learning_rate, make_optimiser
 from prognos.training.recipe import TrainingConfig
 from prognos.types import Bag, Prediction, Progress, Survival, Tokens
 
@@ -63,7 +64,7 @@ def test_without_warm_up_the_first_step_has_the_peak():
 
 def test_matrices_decay_and_biases_norms_and_vectors_do_not():
     model = build("tta")
-    decaying, steady = _groups(model, 0.3)
+    decaying, steady = make_optimiser(model.named_parameters(), 1e-3, 0.3).param_groups
     assert (decaying["weight_decay"], steady["weight_decay"]) == (0.3, 0.0)
     of = {id(p): name for name, p in model.named_parameters()}
     names = [{of[id(p)] for p in group["params"]} for group in (decaying, steady)]
@@ -77,7 +78,11 @@ def test_matrices_decay_and_biases_norms_and_vectors_do_not():
 def test_a_frozen_parameter_is_not_given_to_the_optimiser():
     model = build("snn")
     model.head.weight.weight.requires_grad_(False)
-    assert all(p is not model.head.weight.weight for group in _groups(model, 0.1) for p in group["params"])
+    assert all(
+        p is not model.head.weight.weight
+        for group in make_optimiser(model.named_parameters(), 1e-3, 0.1).param_groups
+        for p in group["params"]
+    )
 
 
 # Windows

@@ -27,12 +27,13 @@ class Pattern:
     rates: Mapping[str, float] = field(default_factory=dict)
 
 
-def parse_pattern(text: str, modalities: Collection[str]) -> Pattern:
+def parse_pattern(text: str, modalities: Collection[str], where: str = "study.missing") -> Pattern:
     """The pattern of a text such as `none`, `omics` or `omics=0.5;histology=0.2`.
 
     Args:
         text: what the recipe says.
         modalities: names that may be missing.
+        where: key that the text is the value of, for messages.
 
     Raises:
         ConfigError: for an unknown modality, one named twice, or a rate outside 0 to 1.
@@ -44,11 +45,11 @@ def parse_pattern(text: str, modalities: Collection[str]) -> Pattern:
     for part in text.split(";"):
         name, equals, rate = (piece.strip() for piece in part.partition("="))
         if name not in modalities:
-            raise ConfigError(f"study.missing = {text!r}: {unknown('modality', name, ['none', *modalities])}")
+            raise ConfigError(f"{where} = {text!r}: {unknown('modality', name, ['none', *modalities])}")
         if name in absent or name in rates:
-            raise ConfigError(f"study.missing = {text!r} names {name} twice; name it once.")
+            raise ConfigError(f"{where} = {text!r} names {name} twice; name it once.")
         if equals:
-            rates[name] = _rate(text, name, rate)
+            rates[name] = _rate(f"{where} = {text!r}", name, rate)
         else:
             absent.add(name)
     return Pattern(text, frozenset(absent), rates)
@@ -75,11 +76,11 @@ def _drawn(pattern: Pattern, patient: str, measured: Sequence[str], seed: int) -
     return frozenset(lost)
 
 
-def _rate(text: str, name: str, rate: str) -> float:
+def _rate(given: str, name: str, rate: str) -> float:
     try:
         value = float(rate)
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise ConfigError(f"study.missing = {text!r}: the rate of {name} is {rate!r}; write a number from 0 to 1.")
+        raise ConfigError(f"{given}: the rate of {name} is {rate!r}; write a number from 0 to 1.")
     return value

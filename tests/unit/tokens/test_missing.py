@@ -2,7 +2,7 @@ import pytest
 
 from prognos import runtime
 from prognos.config import ConfigError
-from prognos.study.missing import missing_of, parse_pattern
+from prognos.tokens.missing import missing_of, parse_pattern
 
 MODALITIES = ("clinical", "histology", "omics")
 
