@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
 TRAINING_STEPS = 1000
 BETA_FIRST, BETA_LAST = 1e-4, 0.02
@@ -27,23 +27,24 @@ SLOWEST = 10_000.0  # longest wavelength of the time embedding, over 2 pi
 
 @dataclass(frozen=True)
 class Known:
-    """What a denoiser knows beside z_t: the other tokens as they enter the first layer.
+    """Tokens beside that of z_t as they enter the first layer.
 
     Args:
-        tokens: time, condition and prior.
+        tokens: of the time, or of condition and prior.
         projected: their queries, keys and values in the first layer.
     """
 
     tokens: Float[Tensor, "batch known d_model"]
     projected: Float[Tensor, "batch known three_d_model"]
 
-    def __getitem__(self, index: int) -> "Known":
-        """Those of one row."""
-        return Known(self.tokens[index : index + 1], self.projected[index : index + 1])
-
     def repeated(self, times: int) -> "Known":
         """All rows, that many times one after the other."""
         return Known(self.tokens.repeat(times, 1, 1), self.projected.repeat(times, 1, 1))
+
+    def each_for(self, n: int) -> "list[Known]":
+        """Every row on its own, standing for n rows."""
+        tokens, projected = (part[:, None].expand(-1, n, -1, -1).unbind() for part in (self.tokens, self.projected))
+        return [Known(*row) for row in zip(tokens, projected, strict=True)]
 
 
 class DenoiserLayer(nn.Module):
@@ -70,27 +71,22 @@ class DenoiserLayer(nn.Module):
         return self.query_key_value(self.norm_attention(tokens))
 
     def forward(
-        self, tokens: Float[Tensor, "batch tokens d_model"], projected: Float[Tensor, "batch tokens three_d_model"]
-    ) -> Float[Tensor, "batch tokens d_model"]:
-        """Every token after it has looked at all."""
-        query, key, value = projected.chunk(3, dim=-1)
-        return self._feed(tokens + self.mix(self._attend(query, key, value)))
+        self,
+        tokens: Float[Tensor, "batch tokens d_model"],
+        projected: Float[Tensor, "batch tokens three_d_model"],
+        n_read: int | None = None,
+    ) -> Float[Tensor, "batch read d_model"]:
+        """The tokens after each has looked at all.
 
-    def first(self, tokens: Float[Tensor, "batch tokens d_model"]) -> Float[Tensor, "batch 1 d_model"]:
-        """The first row of `forward`, at the cost of one row: the others give keys and values only."""
-        d_model = tokens.shape[-1]
-        weight, bias = self.query_key_value.weight, self.query_key_value.bias
-        normed = self.norm_attention(tokens)
-        query = linear(normed[:, :1], weight[:d_model], bias[:d_model])
-        key, value = linear(normed, weight[d_model:], bias[d_model:]).chunk(2, dim=-1)
-        return self._feed(tokens[:, :1] + self.mix(self._attend(query, key, value)))
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """softmax(Q K^T / sqrt(d)) V, head by head."""
-        heads = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
-        return scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-
-    def _feed(self, tokens: Tensor) -> Tensor:
+        Args:
+            tokens: what comes in.
+            projected: their queries, keys and values.
+            n_read: only so many of the first tokens are computed; the others are looked at.
+        """
+        n, n_tokens, _ = projected.shape
+        query, key, value = projected.view(n, n_tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
+        attended = scaled_dot_product_attention(query[:, :, :n_read], key, value).transpose(1, 2).flatten(2)
+        tokens = tokens[:, :n_read] + self.mix(attended)
         return tokens + self.narrow(gelu(self.widen(self.norm_feed(tokens))))
 
 
@@ -100,8 +96,8 @@ class Denoiser(nn.Module):
     Targets are standardised; were they standard normal, E[epsilon | z_t] would be sqrt(1 - alpha_t) z_t. The transformer gives
     the difference to that, and almost none before training: it begins at a sound sampler and learns what the data add.
 
-    The last layer computes the row that is read, and the first layer's projections of what does not change with z_t can
-    be computed before: the result is that of the whole transformer.
+    The last layer computes the token that is read alone, and the first layer's projections of what does not change with z_t
+    are computed before: the result is that of the whole transformer.
 
     Args:
         d_model: width of z, of the condition and of every token.
@@ -149,34 +145,27 @@ class Denoiser(nn.Module):
         return self._known(tokens)
 
     def forward(
-        self, noisy: Float[Tensor, "batch d_model"], known: Known, share: Float[Tensor, "#batch 1"]
+        self, noisy: Float[Tensor, "batch d_model"], time: Known, condition: Known, share: Float[Tensor, "#batch 1"]
     ) -> Float[Tensor, "batch d_model"]:
         """The noise in z_t.
 
         Args:
             noisy: z_t.
-            known: the other tokens.
-            share: sqrt(1 - alpha_t), as `noise_share` gives it.
+            time: from `time_tokens`.
+            condition: from `condition_tokens`.
+            share: sqrt(1 - alpha_t), from `noise_share`.
         """
         token = self.embed_noisy(noisy)[:, None]
-        projected = torch.cat([self.opening.project(token), known.projected], dim=1)
-        tokens = self.opening(torch.cat([token, known.tokens], dim=1), projected)
+        projected = torch.cat([self.opening.project(token), time.projected, condition.projected], dim=1)
+        tokens = self.opening(torch.cat([token, time.tokens, condition.tokens], dim=1), projected)
         for layer in self.between:
             assert isinstance(layer, DenoiserLayer)
             tokens = layer(tokens, layer.project(tokens))
-        return share * noisy + self.read(self.norm(self.last.first(tokens)[:, 0]))
+        tokens = self.last(tokens, self.last.project(tokens), n_read=1)
+        return torch.addcmul(self.read(self.norm(tokens[:, 0])), share, noisy)
 
     def _known(self, tokens: Tensor) -> Known:
         return Known(tokens, self.opening.project(tokens))
-
-
-def together(time: Known, condition: Known) -> Known:
-    """The tokens of a time step and those of each patient side by side; one step stands for all patients."""
-    n = len(condition.tokens)
-    return Known(
-        torch.cat([time.tokens.expand(n, -1, -1), condition.tokens], dim=1),
-        torch.cat([time.projected.expand(n, -1, -1), condition.projected], dim=1),
-    )
 
 
 def alphas() -> Float[Tensor, " training_steps"]:
@@ -214,7 +203,7 @@ def ddim_sample(
     """
     noisy = noise
     for index, (keep, add) in enumerate(_schedule(steps).coefficients):
-        noisy = keep * noisy + add * predict_noise(noisy, index)
+        noisy = torch.add(keep * noisy, predict_noise(noisy, index), alpha=add)
     return noisy
 
 

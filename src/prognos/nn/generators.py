@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from prognos.nn.diffusion import TRAINING_STEPS, Denoiser, add_noise, ddim_sample, noise_share, sampling_times, together
+from prognos.nn.diffusion import TRAINING_STEPS, Denoiser, add_noise, ddim_sample, noise_share, sampling_times
 from prognos.nn.moving_average import MovingAverage
 
 GeneratorKind = Literal["diffusion", "regressor", "mean", "zero", "nearest"]
@@ -133,14 +133,13 @@ class Diffusion(Generator):
         time = torch.randint(TRAINING_STEPS, (len(clean),), device=clean.device)
         noise = torch.randn_like(clean)
         share = noise_share(time)
-        known = together(denoiser.time_tokens(time), denoiser.condition_tokens(self.standard_condition(condition), prior))
-        return (denoiser(add_noise(clean, noise, share), known, share) - noise).square().mean()
+        known = denoiser.time_tokens(time), denoiser.condition_tokens(self.standard_condition(condition), prior)
+        return (denoiser(add_noise(clean, noise, share), *known, share) - noise).square().mean()
 
     def after_step(self) -> None:
         """The moving average takes its step."""
         self.average.follow(self.network)
 
-    @torch.no_grad()
     def sample(
         self,
         condition: Float[Tensor, "batch d_model"],
@@ -148,16 +147,18 @@ class Diffusion(Generator):
         noise: Float[Tensor, "draws batch d_model"],
     ) -> Float[Tensor, "draws batch d_model"]:
         """Draws of the target: all draws of all patients go through the denoiser together."""
-        denoiser = self.average.network
-        patients = denoiser.condition_tokens(self.standard_condition(condition), prior).repeated(len(noise))
-        times = torch.tensor(self.times, device=noise.device)
-        steps, shares = denoiser.time_tokens(times), noise_share(times)
+        with torch.inference_mode():
+            denoiser = self.average.network
+            times = torch.tensor(self.times, device=noise.device)
+            steps, shares = denoiser.time_tokens(times).each_for(noise[..., 0].numel()), noise_share(times).split(1)
+            patients = denoiser.condition_tokens(self.standard_condition(condition), prior).repeated(len(noise))
 
-        def predict_noise(noisy: Tensor, step: int) -> Tensor:
-            return denoiser(noisy, together(steps[step], patients), shares[step : step + 1])
+            def predict_noise(noisy: Tensor, step: int) -> Tensor:
+                return denoiser(noisy, steps[step], patients, shares[step])
 
-        clean = ddim_sample(predict_noise, noise.flatten(0, 1), len(self.times))
-        return self.from_standard(clean.view_as(noise))
+            clean = ddim_sample(predict_noise, noise.flatten(0, 1), len(self.times))
+            sample = self.from_standard(clean.view_as(noise))
+        return sample.clone()  # what is made in inference mode could not enter a gradient later
 
 
 class Regressor(Generator):

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from prognos.nn.diffusion import Denoiser, add_noise, alphas, ddim_sample, ddim_scheduler, noise_share, sampling_times, together
+from prognos.nn.diffusion import Denoiser, add_noise, alphas, ddim_sample, ddim_scheduler, noise_share, sampling_times
 
 
 def _alphas_by_hand() -> list[float]:
@@ -121,16 +121,16 @@ def test_the_lean_denoiser_is_the_whole_transformer_read_at_its_token(layers, wi
     noisy, condition = torch.randn(2, 5, 16, dtype=torch.float64)
     prior = torch.randn(16, dtype=torch.float64) if with_prior else None
     time = torch.tensor([0, 999, 5, 500, 77])
-    known = together(denoiser.time_tokens(time), denoiser.condition_tokens(condition, prior))
-    assert torch.allclose(denoiser(noisy, known, noise_share(time)), _plain(denoiser, noisy, time, condition, prior), atol=1e-12)
+    known = (denoiser.time_tokens(time), denoiser.condition_tokens(condition, prior))
+    assert torch.allclose(denoiser(noisy, *known, noise_share(time)), _plain(denoiser, noisy, time, condition, prior), atol=1e-12)
 
 
 def test_every_weight_of_the_denoiser_has_a_gradient():
     torch.manual_seed(0)
     denoiser = Denoiser(8, layers=2, heads=2, d_hidden=8)
     time = torch.tensor([3, 900])
-    known = together(denoiser.time_tokens(time), denoiser.condition_tokens(torch.randn(2, 8), torch.randn(8)))
-    denoiser(torch.randn(2, 8), known, noise_share(time)).square().sum().backward()
+    known = (denoiser.time_tokens(time), denoiser.condition_tokens(torch.randn(2, 8), torch.randn(8)))
+    denoiser(torch.randn(2, 8), *known, noise_share(time)).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in denoiser.parameters())
 
 
@@ -145,9 +145,9 @@ def test_the_denoiser_of_the_paper_has_three_and_a_half_million_weights():
 def test_an_untrained_denoiser_is_nearly_that_of_standard_normal_data():
     torch.manual_seed(0)
     denoiser, time, noisy = Denoiser(8, d_hidden=8, heads=2), torch.tensor([0, 400, 999]), torch.randn(3, 8)
-    known = together(denoiser.time_tokens(time), denoiser.condition_tokens(torch.randn(3, 8), None))
+    known = (denoiser.time_tokens(time), denoiser.condition_tokens(torch.randn(3, 8), None))
     best = (1 - alphas()[time][:, None]).sqrt() * noisy
-    assert torch.allclose(denoiser(noisy, known, noise_share(time)), best, atol=0.05)
+    assert torch.allclose(denoiser(noisy, *known, noise_share(time)), best, atol=0.05)
 
 
 @pytest.mark.parametrize(("d_model", "heads"), [(10, 4), (9, 3), (8, 0)])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from prognos.nn.diffusion import noise_share, together
+from prognos.nn.diffusion import noise_share
 from prognos.nn.generators import Diffusion, Generator, latent_generator
 from prognos.training.checkpoint import load_state
 
@@ -94,10 +94,12 @@ def test_a_generator_that_was_saved_and_loaded_gives_the_same(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_first_used_in_inference_mode_can_be_trained_afterwards(kind):
+def test_what_was_used_in_inference_mode_can_be_trained_and_samples_can_enter_a_gradient(kind):
     generator, target, condition = _learnt(kind)
     with torch.inference_mode():
         generator.sample(condition, None, _noise(1, 12))
+    weight = torch.ones(8, requires_grad=True)
+    (weight * generator.sample(condition, None, _noise(1, 12))).sum().backward()
     if generator.trained:
         _train(generator, target, condition, None, 1)
 
@@ -199,10 +201,8 @@ def test_the_diffusion_loss_is_eq_19():
             alpha *= 1 - (1e-4 + (0.02 - 1e-4) * index / 999)
         clean = (target[patient] - target.mean(0)) / target.std(0, correction=0)
         noisy = alpha**0.5 * clean + (1 - alpha) ** 0.5 * noise[patient]
-        known = together(
-            denoiser.time_tokens(time[one]), denoiser.condition_tokens(generator.standard_condition(condition[one]), torch.ones(8))
-        )
-        terms.append((denoiser(noisy[None], known, noise_share(time[one]))[0] - noise[patient]).square().mean())
+        known = (denoiser.time_tokens(time[one]), denoiser.condition_tokens(generator.standard_condition(condition[one]), torch.ones(8)))
+        terms.append((denoiser(noisy[None], *known, noise_share(time[one]))[0] - noise[patient]).square().mean())
     assert loss.item() == pytest.approx(torch.stack(terms).mean().item(), rel=1e-4)
 
 
