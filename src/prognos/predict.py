@@ -11,10 +11,13 @@ from prognos import files
 from prognos.cohort import Cohort
 from prognos.cohort.defects import naming
 from prognos.config import unknown
-from prognos.training import Fitted
+from prognos.training import Fitted, Predictions
 
 HORIZONS = (*np.arange(0.0, 3651.0, 73.0).tolist(), 1095.0, 1825.0)
 """Days of the curves: ten years in steps of a fifth of a year, with 1, 3 and 5 years among them."""
+
+DRAWS = 100
+"""Draws of a missing component that an interval rests on, where a model draws."""
 
 COLUMNS = ("patient_id", "risk", "low", "high", "group", "missing", "filled_by")
 
@@ -25,17 +28,20 @@ class Answer:
 
     Args:
         table: the columns of predictions.csv. With several fitted models `risk` is the mean of each model's risk less its
-            threshold, since models of different folds are not on one scale, and `low` and `high` are the smallest and the
-            largest of them; with one model `risk` is its own and there is no spread.
-        survival: patient_id, horizon, survival: the mean curve.
+            threshold, since models of different folds are not on one scale. `low` and `high`: for patients of whom something was drawn,
+            the 5th and 95th percentile over 100 draws (of several models the lowest and the highest); else the smallest and the largest
+            of several models' risks; else empty.
+        survival: patient_id, horizon, survival (the mean curve), low, high (as for the risk).
         n_models: how many fitted models answered.
         not_converged: patients for whom an iteration inside one of the models did not converge.
+        drawn: patients of whom something was drawn.
     """
 
     table: pd.DataFrame
     survival: pd.DataFrame
     n_models: int
     not_converged: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -113,36 +119,68 @@ def predict(
     if absent:
         raise ValueError(f"{len(absent)} patients are not in {cohort.name} ({', '.join(absent[:3])}): look at its clinical.csv.")
     horizons = np.unique(HORIZONS)
-    risks, curves, fitted, nothing, unfinished = [], [], None, np.zeros(len(chosen), dtype=bool), np.zeros(len(chosen), dtype=bool)
+    answers: list[Predictions] = []
+    thresholds: list[float] = []
+    fitted, unfinished = None, np.zeros(len(chosen), dtype=bool)
     for folder in folders:
         fitted = Fitted.load(folder)
         known = fitted.model.needs.modalities
         for name in without:
             if name not in (*known, *cohort.modalities):
                 raise ValueError(f"--without: {unknown('modality', name, dict.fromkeys([*known, *cohort.modalities]))}")
-        answered = fitted.predict(cohort, chosen, without=tuple(without), horizons=horizons.tolist())
-        risks.append(answered.risk - (fitted.threshold if len(folders) > 1 else 0.0))
-        curves.append(answered.survival)
-        nothing = answered.without_input
-        unfinished |= answered.not_converged
+        answers.append(fitted.predict(cohort, chosen, without=tuple(without), horizons=horizons.tolist(), draws=DRAWS))
+        thresholds.append(fitted.threshold if len(folders) > 1 else 0.0)
+        unfinished |= answers[-1].not_converged
     assert fitted is not None, "there is a folder"
     threshold = fitted.threshold if len(folders) == 1 else 0.0
-    risk = np.mean(risks, axis=0)
+    risks = np.stack([answer.risk - zero for answer, zero in zip(answers, thresholds, strict=True)])
+    risk, nothing = risks.mean(axis=0), answers[-1].without_input
+    low, high = _ends([(answer.low - zero, answer.high - zero) for answer, zero in zip(answers, thresholds, strict=True)], risks)
+    curves = np.stack([answer.survival for answer in answers])
+    curve_ends = _ends([(answer.survival_low, answer.survival_high) for answer in answers], curves)
+    filled_by = fitted.model.filled_by if fitted.filler is None else f"the training patients ({fitted.filler.policy})"
     missing = _missing(cohort, chosen, fitted.model.needs.modalities, without)
     table = pd.DataFrame(
         {
             "patient_id": chosen,
             "risk": risk,
-            "low": np.min(risks, axis=0) if len(folders) > 1 else np.nan,
-            "high": np.max(risks, axis=0) if len(folders) > 1 else np.nan,
+            "low": low,
+            "high": high,
             "group": np.where(risk > threshold, "high", "low"),
             "missing": [";".join(names) for names in missing],
-            "filled_by": [_filled_by(names, none) for names, none in zip(missing, nothing.tolist(), strict=True)],
+            "filled_by": [_filled_by(names, none, filled_by) for names, none in zip(missing, nothing.tolist(), strict=True)],
         }
     )
     long = pd.DataFrame({"patient_id": np.repeat(chosen, len(horizons)), "horizon": np.tile(horizons, len(chosen))})
+    long = long.assign(survival=np.round(curves.mean(axis=0).reshape(-1), 6))
+    long = long.assign(**{name: np.round(ends.reshape(-1), 6) for name, ends in zip(("low", "high"), curve_ends, strict=True)})
     not_converged = tuple(patient for patient, one in zip(chosen, unfinished.tolist(), strict=True) if one)
-    return Answer(table, long.assign(survival=np.round(np.mean(curves, axis=0).reshape(-1), 6)), len(folders), not_converged)
+    drawn = tuple(patient for patient, nan in zip(chosen, np.isnan(answers[0].low).tolist(), strict=True) if not nan)
+    return Answer(table, long, len(folders), not_converged, drawn)
+
+
+def told(answer: Answer, patient: str) -> str:
+    """What is said of one patient in a few lines: risk and group, curve, what was missing and how it was filled."""
+    return "\n".join([f"patient {patient}", *(f"  {name.lower()}: {text}" for name, text in facts_of(answer, patient))])
+
+
+def facts_of(answer: Answer, patient: str) -> list[tuple[str, str]]:
+    """Risk, group, curve, what was missing: a name and a text each."""
+    row = answer.table.set_index("patient_id").loc[patient]
+    curve = answer.survival[answer.survival["patient_id"] == patient]
+    free = []
+    for year in (1, 3, 5):
+        share, low, high = (float(np.interp(365.0 * year, curve["horizon"], curve[name])) for name in ("survival", "low", "high"))
+        free.append(f"{share:.0%} at {year} y" + ("" if np.isnan(low) else f" ({low:.0%} to {high:.0%})"))
+    of = f"{answer.n_models} fitted models" if answer.n_models > 1 else ""
+    of = " and ".join(part for part in (of, f"{DRAWS} draws of what is missing" if patient in answer.drawn else "") if part)
+    spread = "" if np.isnan(row["low"]) else f" ({row['low']:.3f} to {row['high']:.3f} over {of})"
+    return [
+        ("Risk", f"{row['risk']:.3f}{spread}"),
+        ("Group", f"{row['group']} (above or below the median of the training patients)"),
+        ("Predicted to be free of the event", ", ".join(free)),
+        ("Missing", f"{row['missing'] or 'nothing that the model reads'}{': ' + row['filled_by'] if row['filled_by'] else ''}"),
+    ]
 
 
 def write(answer: Answer, out: Path, *, pages: Sequence[str] = ()) -> list[Path]:
@@ -158,7 +196,6 @@ def page(answer: Answer, patient: str) -> str:
     """One patient on one self-contained page: risk, group, what was missing, the survival curve."""
     from html import escape
 
-    row = answer.table.set_index("patient_id").loc[patient]
     curve = answer.survival[answer.survival["patient_id"] == patient]
     years, width, height = 10.0, 560, 260
     points = " ".join(
@@ -171,15 +208,7 @@ def page(answer: Answer, patient: str) -> str:
     ticks += "".join(
         f'<text x="50" y="{24 + (1 - share / 100) * (height - 60):.0f}" text-anchor="end">{share}%</text>' for share in (0, 50, 100)
     )
-    spread = "" if np.isnan(row["low"]) else f", from {row['low']:.3f} to {row['high']:.3f} among {answer.n_models} fitted models"
-    survival = {year: float(np.interp(365.0 * year, curve["horizon"], curve["survival"])) for year in (1, 3, 5)}
-    facts = [
-        ("Risk", f"{row['risk']:.3f}{spread}"),
-        ("Group", f"{row['group']} (above or below the median of the training patients)"),
-        ("Predicted to be free of the event", ", ".join(f"{share:.0%} at {year} y" for year, share in survival.items())),
-        ("Missing", f"{row['missing'] or 'nothing that the model reads'}{': ' + row['filled_by'] if row['filled_by'] else ''}"),
-    ]
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in facts)
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in facts_of(answer, patient))
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>Patient {escape(patient)}</title><style>body{{font:16px/1.5 system-ui;max-width:42rem;margin:2rem auto;padding:0 1rem}}"
@@ -200,7 +229,17 @@ def _missing(cohort: Cohort, patients: Sequence[str], modalities: Sequence[str],
     return [[name for name in modalities if name in without or not has[name][row]] for row in rows]
 
 
-def _filled_by(missing: Sequence[str], no_input: bool) -> str:
+def _filled_by(missing: Sequence[str], no_input: bool, of_model: str) -> str:
     if not missing:
         return ""
-    return "the median training risk and the training Kaplan-Meier curve" if no_input else "nothing: predicted from the rest"
+    if no_input:
+        return "the median training risk and the training Kaplan-Meier curve"
+    return of_model
+
+
+def _ends(drawn: Sequence[tuple[np.ndarray, np.ndarray]], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From where to where: over single draws of each model where there are any, else over the models' points, if several."""
+    several = len(points) > 1
+    low = np.where(np.isnan(drawn[0][0]), points.min(axis=0) if several else np.nan, np.min([ends[0] for ends in drawn], axis=0))
+    high = np.where(np.isnan(drawn[0][1]), points.max(axis=0) if several else np.nan, np.max([ends[1] for ends in drawn], axis=0))
+    return low, high

@@ -37,16 +37,20 @@ def fitted(monkeypatch):
     def load(folder):
         number = int(folder.name[-1])
 
-        def answer(cohort, patients, *, without, horizons):
+        def answer(cohort, patients, *, without, horizons, draws):
             risk = np.arange(len(patients)) + 1.0 + number
             curves = np.full((len(patients), len(horizons)), 0.5 + 0.1 * number)
             without_input = np.array([p == "c" or "omics" in without for p in patients])
             not_converged = np.array([p == "b" and number == 1 for p in patients])
-            return SimpleNamespace(risk=risk, survival=curves, without_input=without_input, not_converged=not_converged)
+            drawn = np.array([p == "a" and "omics" in without and draws == 100 for p in patients])
+            half = np.where(drawn, 0.25, np.nan)
+            ends = {"low": risk - half, "high": risk + half}
+            of_curves = {"survival_low": curves - half[:, None], "survival_high": curves + half[:, None]}
+            told = {"without_input": without_input & ~drawn, "not_converged": not_converged}
+            return SimpleNamespace(risk=risk, survival=curves, **ends, **of_curves, **told)
 
-        return SimpleNamespace(
-            predict=answer, threshold=1.0 + 2 * number, model=SimpleNamespace(needs=SimpleNamespace(modalities=("omics",)))
-        )
+        model = SimpleNamespace(needs=SimpleNamespace(modalities=("omics",)), filled_by="a coin")
+        return SimpleNamespace(predict=answer, threshold=1.0 + 2 * number, model=model, filler=None)
 
     monkeypatch.setattr(prediction, "Fitted", SimpleNamespace(load=load))
 
@@ -90,6 +94,24 @@ def test_what_was_missing_is_told_with_what_stood_in(cohort, tmp_path):
 
 
 @pytest.mark.usefixtures("fitted")
+def test_draws_of_what_is_missing_give_an_interval_of_risk_and_curve(cohort, tmp_path):
+    answer = prediction.predict([tmp_path / "fold-0", tmp_path / "fold-1"], cohort, without=["omics"])
+    row = answer.table.set_index("patient_id").loc["a"]
+    # risk less threshold is 0 and -1, each give or take 0.25
+    assert (row["low"], row["high"]) == (-1.25, 0.25)
+    assert answer.survival.loc[answer.survival["patient_id"] == "a", ["low", "high"]].drop_duplicates().round(9).values.tolist() == [
+        [0.25, 0.85]
+    ]
+    assert prediction.told(answer, "a").splitlines() == [
+        "patient a",
+        "  risk: -0.500 (-1.250 to 0.250 over 2 fitted models and 100 draws of what is missing)",
+        "  group: low (above or below the median of the training patients)",
+        "  predicted to be free of the event: 55% at 1 y (25% to 85%), 55% at 3 y (25% to 85%), 55% at 5 y (25% to 85%)",
+        "  missing: omics: a coin",
+    ]
+
+
+@pytest.mark.usefixtures("fitted")
 def test_patients_for_whom_one_model_did_not_converge_are_named(cohort, tmp_path):
     assert prediction.predict([tmp_path / "fold-0"], cohort).warnings == ()
     answer = prediction.predict([tmp_path / "fold-0", tmp_path / "fold-1"], cohort)
@@ -114,7 +136,7 @@ def test_a_page_tells_risk_group_and_curve_of_one_patient(cohort, tmp_path):
     written = prediction.write(answer, tmp_path / "out", pages=["a"])
     assert [path.name for path in written] == ["predictions.csv", "survival.csv.gz", "patient-a.html"]
     page = written[-1].read_text()
-    assert "from -1.000 to 0.000 among 2 fitted models" in page
+    assert "-0.500 (-1.000 to 0.000 over 2 fitted models)" in page
     assert "55% at 3 y" in page
     assert "<polyline" in page
     assert "http" not in page

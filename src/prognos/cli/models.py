@@ -36,6 +36,8 @@ def predict(
         say(f"warning: {warning}")
     if not quiet:
         say(f"{len(answer.table)} patients, {answer.n_models} fitted model{'s' if answer.n_models > 1 else ''}")
+        for one in patient:
+            say(prediction.told(answer, one))
     for path in written:
         tell(str(path))
 

@@ -14,7 +14,7 @@ from prognos.cohort import Cohort
 from prognos.cohort.defects import THREE, naming
 from prognos.models import MODELS
 from prognos.study.canary import permuted
-from prognos.study.plan import CANARY, Job, Plan
+from prognos.study.plan import CANARY, Job, Plan, needs_in
 from prognos.training.fold import having_any
 
 LEAST: Mapping[str, tuple[int, int]] = {"last": (2, 1), "inner": (4, 2), "oracle": (2, 1)}
@@ -67,7 +67,7 @@ def _counted(job: Job, cohort: Cohort, folds: pd.Series) -> tuple[int, int] | No
     """Patients and events that a job has to learn from; None where nobody has what its model reads."""
     of_patient = folds.reindex(list(cohort.patients)).to_numpy(float)
     train = ~np.isnan(of_patient) & (of_patient != job.fold)
-    modalities = MODELS[job.model].load().needs.modalities
+    modalities = needs_in(job.model, job.config).modalities
     kinds = {**MODELS[job.model].inputs, **job.inputs}.get("omics_kinds")
     if not all((having_any(cohort, (modality,), kinds if modality == "omics" else None) & train).any() for modality in modalities):
         return None

@@ -121,7 +121,7 @@ def make_plan(recipe: Recipe, cohorts: Mapping[str, Cohort], folds: Mapping[str,
                 not_applicable.append(NotApplicable(model, variant, name, reason))
                 continue
             _check_gene_sets(model, own, cohort)
-            fed, starved = _split_patterns(needs_in(model, own).modalities, patterns)
+            fed, starved = _split_patterns(needs_in(model, own.config).modalities, patterns)
             not_applicable.extend(NotApplicable(model, variant, name, text) for text in starved)
             for seed in recipe.study.seeds:
                 for fold in sorted(int(fold) for fold in folds[name].dropna().unique()):
@@ -186,16 +186,16 @@ def settings_of(recipe: Recipe, model: str, variant: str) -> Settings:
     return Settings(config, training, inputs, notes)
 
 
-def needs_in(model: str, settings: Settings) -> Needs:
-    """What a model reads under these settings."""
+def needs_in(model: str, config: Mapping[str, Any]) -> Needs:
+    """What a model reads with these overrides of its preset."""
     kind = MODELS[model].load()
-    needs: Needs = kind.needs_of(kind.Config(**{**MODELS[model].config, **settings.config}))
+    needs: Needs = kind.needs_of(kind.Config(**{**MODELS[model].config, **config}))
     return needs
 
 
 def cannot_feed(model: str, settings: Settings, cohort: Cohort) -> str | None:
     """Why a cohort cannot feed a model; None when it can."""
-    needs = needs_in(model, settings)
+    needs = needs_in(model, settings.config)
     for modality in needs.modalities:
         if modality not in cohort.modalities:
             return f"it reads {modality}, and no patient of {cohort.name} has it"
@@ -257,7 +257,7 @@ def _split_patterns(reads: tuple[str, ...], patterns: tuple[Pattern, ...]) -> tu
 
 
 def _check_gene_sets(model: str, settings: Settings, cohort: Cohort) -> None:
-    needs = needs_in(model, settings)
+    needs = needs_in(model, settings.config)
     if needs.omics != "pathways" or "omics" not in needs.modalities:
         return
     name = {**MODELS[model].inputs, **settings.inputs}.get("gene_set") or needs.gene_set
