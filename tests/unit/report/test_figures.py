@@ -6,15 +6,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prognos.report.figures import FIGURES, calibration, exclusion_flow, fold_scores, forest, kaplan_meier, training_curves
+from prognos.report.figures import FIGURES, calibration, exclusion_flow, fold_scores, forest, kaplan_meier, robustness, training_curves
 from prognos.report.figures.style import inline_svg, wrapped, years
 from prognos.report.run_folder import CohortFacts, RunFolder
 
 COHORT = "made-up"
 
 
+def with_missing(run: RunFolder) -> RunFolder:
+    """The run with every model but abmil a little worse without omics: in half, in everybody, and in half with half the slides."""
+    patterns = {"omics=0.5": 0.02, "omics": 0.05, "omics=0.5;histology=0.5": 0.03}
+    others = run.comparison[run.comparison.label != "abmil"]
+    worse = [others.assign(missing=pattern, mean=others["mean"] - loss) for pattern, loss in patterns.items()]
+    return replace(run, comparison=pd.concat([run.comparison, *worse], ignore_index=True))
+
+
 def svg_of(kind: str, run: RunFolder) -> str:
-    table = FIGURES[kind].data(run, COHORT)
+    table = FIGURES[kind].data(with_missing(run) if kind == "robustness" else run, COHORT)
     return inline_svg(FIGURES[kind].draw(table[table.panel == table.panel.iloc[0]]), prefix="x-", description="a <figure>")
 
 
@@ -51,6 +59,16 @@ def test_a_cohort_of_which_nothing_is_known_gives_no_panel(kind: str, finished: 
     tables = ("predictions", "comparison", "metrics", "survival", "logs")
     empty = replace(finished, cohorts={COHORT: CohortFacts()}, **{name: getattr(finished, name).iloc[:0] for name in tables})
     assert len(FIGURES[kind].data(empty, COHORT)) == 0
+
+
+def test_robustness_goes_from_the_complete_cohort_to_one_without_the_modality(finished: RunFolder):
+    assert len(robustness.data(finished, COHORT)) == 0
+    table = robustness.data(with_missing(finished), COHORT)
+    assert set(table.panel) == {"Without omics"}
+    assert set(table.label) == {"clinical", "tta"}  # abmil was not asked without omics
+    line = table[table.label == "tta"]
+    assert line.rate.tolist() == [0.0, 0.5, 1.0]
+    assert line["mean"].round(3).tolist() == [0.662, 0.642, 0.612]
 
 
 def test_the_flow_adds_up(finished: RunFolder):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prognos.report.figures import calibration, exclusion_flow, fold_scores, forest, kaplan_meier, training_curves
+from prognos.report.figures import calibration, exclusion_flow, fold_scores, forest, kaplan_meier, robustness, training_curves
 from prognos.report.run_folder import RunFolder
 
 
@@ -41,6 +41,13 @@ FIGURES: dict[str, FigureKind] = {
         "leaves out zero, and everything else is within noise.",
         forest.data,
         forest.draw,
+    ),
+    "robustness": FigureKind(
+        "Missing modalities",
+        "From left to right more and more patients lack the modality; a line that stays level belongs to a model that does without it, "
+        "and upright lines are 95% intervals.",
+        robustness.data,
+        robustness.draw,
     ),
     "fold_scores": FigureKind(
         "Every fold",
