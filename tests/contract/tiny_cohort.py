@@ -1,5 +1,6 @@
 """A simulated cohort so small that any model is fitted in a second, with the settings that suit it."""
 
+import dataclasses
 import hashlib
 from functools import cache
 from pathlib import Path
@@ -32,7 +33,7 @@ def tiny_fit(cohort: Cohort, name: str, *, seed: int = 1, config=None, training=
     options = options or FitOptions()
     parts = {part: options.parts.get(part) or tiny_fit(cohort, part, seed=seed) for part in entry_of(name).load().needs.parts}
     recipe = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "device": "cpu", **(training or {})}
-    options = FitOptions(options.folder, parts, options.validation, options.progress)
+    options = dataclasses.replace(options, parts=parts)
     return fit(cohort, name, seed=seed, config={**small(name), **(config or {})}, training=recipe, inputs=inputs, options=options)
 
 

@@ -94,6 +94,14 @@ class Model(nn.Module):
         """The parameters, by name, that a stage trains: all of them in most models."""
         return self.named_parameters()
 
+    def unread(self, stage: Stage) -> tuple[str, ...]:
+        """Keys of the config that this stage and those before it do not read."""
+        return ()
+
+    def settled(self, stage: Stage) -> Iterable[str] | None:
+        """Names of the state that is final after a stage, where fits that differ in `unread` keys may share it; None otherwise."""
+        return None
+
     def latents(self, train: TrainingFold, stage: Stage) -> Mapping[str, Tensor]:
         """What a stage on latents trains on: tensors with one row a patient, computed once at its start."""
         raise NotImplementedError

@@ -45,6 +45,11 @@ from prognos.types import Bag, InputShape, OnLatents, Prediction, Progress, Stag
 
 DRAWS = "must draws"
 WARM_UP, MAIN, GENERATOR = "warm-up", "main", "generator-"
+OF_GENERATORS = (
+    *("generator", "condition", "class_condition", "project_recovered", "reproject", "denoiser_layers", "denoiser_hidden"),
+    *("sampling_steps", "draws", "generator_steps", "generator_batch", "generator_rate", "generator_patience"),
+)
+"""Keys of the config that the first two stages do not read."""
 
 
 class MUSTConfig(ModelConfig):
@@ -180,7 +185,7 @@ class MUST(Model):
             for n, m in self.pairs:
                 both = n in encoded and m in encoded
                 rows[n, m].append(self.cross[f"{n}<-{m}"](encoded[n].tokens, encoded[m].tokens) if both else zero)
-        stacked = {key: torch.stack(vectors).float() for key, vectors in rows.items()}
+        stacked = {key: _single(torch.stack(vectors)) for key, vectors in rows.items()}
         specific = {m: stacked["u", m] - self.projector(stacked["u", m]) for m in self.modalities}  # Eq. 9
         read = {pair: self.projector(stacked[pair]) for pair in self.pairs}
         return Components(present, {m: stacked["g", m] for m in self.modalities}, specific, read)
@@ -269,6 +274,14 @@ class MUST(Model):
             if {WARM_UP: of_warm_up, MAIN: part == MAIN}.get(stage.name, of_generator):
                 yield name, parameter
 
+    def unread(self, stage: Stage) -> tuple[str, ...]:
+        """Before the generators, whatever is about them."""
+        return () if stage.latents else OF_GENERATORS
+
+    def settled(self, stage: Stage) -> Iterable[str] | None:
+        """After the main stage, everything but the generators."""
+        return [name for name in self.state_dict() if not name.startswith("generators")] if stage.name == MAIN else None
+
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """Eq. 12 in the warm-up; Eq. 16 in the main stage."""
         if progress.stage == WARM_UP:
@@ -295,7 +308,7 @@ class MUST(Model):
             places = torch.nonzero(has).flatten().tolist()
             if not places:
                 continue
-            whole = torch.stack([self._stream_of(m).whole(self._rows(bag, m, i)) for i in places]).float()
+            whole = _single(torch.stack([self._stream_of(m).whole(self._rows(bag, m, i)) for i in places]))
             noise = self.config.noise * torch.randn_like(whole)
             prediction = self.warm_head(self.warm_fusion(torch.cat([whole, noise], dim=-1)))
             total = total + self.warm_head.loss(prediction, survival[has], beside)
@@ -377,3 +390,8 @@ class MUST(Model):
 
 def _total(terms: Iterable[Tensor]) -> Float[Tensor, ""]:
     return torch.stack(list(terms)).sum()
+
+
+def _single(vectors: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    """At least single precision."""
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))

@@ -28,6 +28,8 @@ PREDICTION_COLUMNS = (*KEYS, "time", "event", "risk", "threshold")
 SURVIVAL_COLUMNS = (*KEYS, "horizon", "survival")
 FIXED_HORIZONS = (365.0, 1095.0, 1825.0)
 DONE = "done.json"
+STAGES = "stages"
+"""Folder, in a run, of stages of training that variants have in common; gone when the study is done."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Shared:
         folds: cohort -> fold of each patient.
         fit: `prognos.training.fit`, or something with its signature.
         load: reads what a fitted model saved; for the parts of late fusion.
+        variants: whether fits may share stages of training.
     """
 
     run: Path
@@ -47,6 +50,7 @@ class Shared:
     folds: Mapping[str, pd.Series]
     fit: Callable[..., Any]
     load: Callable[[Path], Any]
+    variants: bool = False
 
 
 def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[str, Any]:
@@ -152,7 +156,8 @@ def _fitted(job: Job, shared: Shared, parts: tuple[Cohort, Cohort], report: Call
     settings: dict[str, Any] = {"seed": job.seed, "config": job.config, "training": job.training, "inputs": job.inputs}
     fitted_parts = {name: shared.load(shared.run / place) for name, place in job.parts.items()}
     if job.selection == "last":
-        options = FitOptions(folder=folder, parts=fitted_parts, progress=_share(report, 0.0, 1.0))
+        stages = shared.run / STAGES if shared.variants else None
+        options = FitOptions(folder=folder, parts=fitted_parts, progress=_share(report, 0.0, 1.0), stages=stages)
         return shared.fit(train, job.model, options=options, **settings), None
     chosen = folder / "selection.json"
     if not chosen.is_file():

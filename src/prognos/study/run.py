@@ -7,6 +7,7 @@ or was spread over any number of processes.
 
 import json
 import logging
+import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from prognos.study import provenance
 from prognos.study.conclusion import collect, conclude
 from prognos.study.engine import default_workers, engine
 from prognos.study.enough import check_training_parts
-from prognos.study.fold import Shared, run_job, told_of
+from prognos.study.fold import STAGES, Shared, run_job, told_of
 from prognos.study.plan import Job, Plan, make_plan
 from prognos.study.study import Study
 from prognos.study.timing import Clock, StudyProgress, bytes_of
@@ -133,12 +134,13 @@ def run_cohorts(
     of_patient = {name: made.fold for name, made in folds.items()}
     check_training_parts(plan, cohorts, of_patient)
     fit_model, load = training or (fit, Fitted.load)
-    shared = Shared(folder, cohorts, of_patient, fit_model, load)
+    shared = Shared(folder, cohorts, of_patient, fit_model, load, variants=bool(recipe.study.variants))
     with files.locked(folder):
         record = _begin(folder, recipe, cohorts, folds, command, claim(folder, recipe, resume))
         _do_jobs(plan, shared, recipe.study.workers, progress)
         collect(folder, plan)
         conclude(folder, recipe, plan, folds, record)
+        shutil.rmtree(folder / STAGES, ignore_errors=True)
     return Study(folder)
 
 

@@ -97,6 +97,11 @@ def load_state(model: nn.Module, state: dict[str, Tensor]) -> None:
             f"these weights are of another model: {len(missing)} tensors are missing and {len(unknown)} unknown ({names}); "
             "load them with the model and config that they were fitted with."
         )
+    load_some(model, state)
+
+
+def load_some(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Loads some parameters and buffers by name; see `load_state`, which loads all of them."""
     parameters = dict(model.named_parameters())
     for name, value in state.items():
         if name in parameters:

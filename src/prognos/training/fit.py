@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,14 @@ from prognos.risk.marginal import MarginalHead
 from prognos.runtime import derive_seed, device
 from prognos.tokens.inputs import Inputs, InputsConfig, MissingModality
 from prognos.tokens.missing import missing_of, parse_pattern
+from prognos.training.checkpoint import Log
 from prognos.training.fitted import Fitted, filler_of
 from prognos.training.fold import Fold, evaluation_bags, feedable, having_any
 from prognos.training.latents import run_latent_stage
 from prognos.training.loop import run_stage
 from prognos.training.recipe import TrainingConfig
+from prognos.training.settled import leave, take
+from prognos.types import Stage
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class FitOptions:
         parts: fitted parts of a model that is made of others; they are fitted here when missing.
         validation: other patients whose concordance is logged after each epoch; nothing is learnt from them here.
         progress: called after each epoch.
+        stages: folder where stages that fits have in common are left and taken.
     """
 
     folder: Path | None = None
     parts: Mapping[str, Fitted] = field(default_factory=dict)
     validation: Cohort | None = None
     progress: Callable[[FitProgress], None] | None = None
+    stages: Path | None = None
 
 
 def fit(
@@ -104,7 +109,7 @@ def fit(
     if filler is not None:
         filler.learn(fold.bags())
         fold = replace(fold, filler=filler)
-    fingerprint = _fingerprint([model, seed], (model_config, recipe, input_config), fold, learnt_inputs, options.validation)
+    identity = _identity([model, seed], (model_config, recipe, input_config), fold, learnt_inputs, options.validation)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("fit", seed))
         built = kind(model_config, learnt_inputs.shape)
@@ -113,7 +118,7 @@ def fit(
         _check_windows(model, built, recipe)
         built.to(fold.device)
         built.learn(fold)
-        log = _train(built, fold, learnt_inputs, recipe, seed=seed, fingerprint=fingerprint, options=options)
+        log = _train(built, fold, learnt_inputs, recipe, seed=seed, identity=identity, options=options)
     built.eval()
     risk = _risks(built, fold, recipe, seed)
     built.finish(fold, risk)
@@ -205,15 +210,22 @@ def _check_parts(parts: Mapping[str, Fitted], inputs: Inputs) -> None:
 
 
 def _train(
-    model: Model, fold: Fold, inputs: Inputs, recipe: TrainingConfig, *, seed: int, fingerprint: str, options: FitOptions
+    model: Model, fold: Fold, inputs: Inputs, recipe: TrainingConfig, *, seed: int, identity: Sequence[Any], options: FitOptions
 ) -> pd.DataFrame:
     """All stages, each from its checkpoint where there is one; the log, one row an epoch."""
-    rows: list[dict[str, Any]] = []
+    rows: Log = []
+    fingerprint = _without(identity, ())
     if not type(model).trained:
         return pd.DataFrame(rows)
     validation = _validation_fold(options.validation, inputs, fold)
-    for index, stage in enumerate(model.stages(recipe.epochs, recipe.learning_rate)):
+    stages = model.stages(recipe.epochs, recipe.learning_rate)
+    common = [_without(identity, model.unread(stage)) if options.stages else "" for stage in stages]
+    first, taken = _taken(model, stages, common, options.stages)
+    rows += taken
+    for index, stage in list(enumerate(stages))[first:]:
         checkpoint = options.folder / f"checkpoint-{index}.safetensors" if options.folder else None
+        if len(stages) > 1:
+            torch.manual_seed(derive_seed("stage", seed, stage.name))
         run = run_stage if stage.latents is None else run_latent_stage
         for row in run(model, fold, recipe, stage, seed=seed, checkpoint=checkpoint, fingerprint=fingerprint):
             if validation is not None and stage.chosen and "validation_concordance" not in row:
@@ -221,7 +233,17 @@ def _train(
             rows.append(row)
             if options.progress is not None:
                 options.progress(FitProgress(stage.name, row["epoch"] + 1, stage.epochs, row["total"]))
+        leave(options.stages, model, stage, rows, common[index])
     return pd.DataFrame(rows)
+
+
+def _taken(model: Model, stages: Sequence[Stage], common: Sequence[str], folder: Path | None) -> tuple[int, Log]:
+    """Goes to the latest stage that an equal fit has left; which one is next, and the log so far."""
+    for index in reversed(range(len(stages))):
+        log = take(folder, model, stages[index], common[index])
+        if log is not None:
+            return index + 1, log
+    return 0, []
 
 
 @torch.no_grad()
@@ -262,18 +284,23 @@ def _validation_concordance(model: Model, validation: Fold, recipe: TrainingConf
         return float("nan")
 
 
-def _fingerprint(identity: list[Any], configs: tuple[Any, ...], fold: Fold, inputs: Inputs, validation: Cohort | None) -> str:
-    """Identity of a fit: a checkpoint of another model, seed, setting, patient or measurement is never gone on from."""
+def _identity(name_and_seed: list[Any], configs: tuple[Any, ...], fold: Fold, inputs: Inputs, validation: Cohort | None) -> list[Any]:
+    """All that a fit depends on, the model's own config first: a checkpoint of anything else is never gone on from."""
     train = fold.cohort
-    said = [
-        *identity,
-        [config.model_dump(mode="json") for config in configs],
+    return [
+        *[config.model_dump(mode="json") for config in configs],
+        *name_and_seed,
         inputs.state(),
         [[p, float(t), bool(e), fold.reader.n_patches(p)] for p, t, e in zip(train.patients, train.time, train.event, strict=True)],
         None if validation is None else list(validation.patients),
         [prognos.__version__, torch.__version__],
     ]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _without(identity: Sequence[Any], unread: Sequence[str]) -> str:
+    """Fingerprint of an identity, without some keys of the model's config."""
+    config = {key: value for key, value in identity[0].items() if key not in unread}
+    return hashlib.sha256(json.dumps([config, *identity[1:]]).encode()).hexdigest()
 
 
 def _provenance(train: Cohort, model: Model) -> dict[str, Any]:
