@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
+from prognos.nn.depthwise import along_sequence
 from prognos.nn.dropout import Dropout
 from prognos.nn.multihead import head_width
 
@@ -63,32 +64,27 @@ class NystromAttention(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens d_model"]:
         """Every token's row."""
-        query, key, value = (self._split(part) for part in self.query_key_value(tokens).chunk(3, dim=-1))
-        if self._exact(tokens):
-            found = self._attended(query, key, value)
-        else:
-            landmark_query, landmark_key = self._landmarks(tokens)
-            summary = self._summary(landmark_query, landmark_key, key, value)
-            found = self._attended(query, landmark_key, summary)
-        return self._close(found + self._convolved(value))
+        query, key, value = (linear(tokens, weight) for weight in self._weights())
+        found = self._looked(tokens, query, key, value)
+        return self._close(found + along_sequence(value, self.taps))
 
     def first(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, " d_model"]:
         """The first token's row alone, the same numbers: no query but its own, one place of the convolution."""
-        weights = self.query_key_value.weight.chunk(3)
-        query = self._split(linear(tokens[:1], weights[0]))
-        key, value = (self._split(part) for part in linear(tokens, torch.cat(weights[1:])).chunk(2, dim=-1))
-        if self._exact(tokens):
-            found = self._attended(query, key, value)
-        else:
-            landmark_query, landmark_key = self._landmarks(tokens)
-            summary = self._summary(landmark_query, landmark_key, key, value)
-            found = self._attended(query, landmark_key, summary)
+        of_query, of_key, of_value = self._weights()
+        key, value = linear(tokens, of_key), linear(tokens, of_value)
+        found = self._looked(tokens, linear(tokens[:1], of_query), key, value)
         middle = self.taps.shape[1] // 2
-        near = value[:, : middle + 1]
-        return self._close(found + self.taps[:, None, middle : middle + near.shape[1]] @ near)[0]
+        near = self._split(value[: middle + 1])
+        around = self.taps[:, None, middle : middle + near.shape[1]] @ near
+        return self._close(found + around.flatten())[0]
 
-    def _exact(self, tokens: Tensor) -> bool:
-        return len(tokens) <= self.landmarks and not self.zeros_in_front
+    def _looked(self, tokens: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Each query's row of the attention."""
+        query, key, value = self._split(query), self._split(key), self._split(value)
+        if len(tokens) > self.landmarks or self.zeros_in_front:
+            landmark_query, landmark_key = self._landmarks(tokens)
+            key, value = landmark_key, self._summary(landmark_query, landmark_key, key, value)
+        return _attended(query, key, value).transpose(0, 1).flatten(1)
 
     def _landmarks(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys of the landmarks: projections of means are means of projections."""
@@ -100,26 +96,26 @@ class NystromAttention(nn.Module):
         return self._split(query), self._split(key)
 
     def _summary(self, landmark_query: Tensor, landmark_key: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """A2^+ (A3 V): what each landmark found."""
+        """A2^+ (A3 V): what each landmark has for those who look at it."""
         if self.zeros_in_front:
-            front = (-key.shape[1]) % self.landmarks
+            front = -key.shape[1] % self.landmarks
             key, value = pad(key, (0, 0, front, 0)), pad(value, (0, 0, front, 0))
-        found = self._attended(landmark_query, key, value)
+        found = _attended(landmark_query, key, value)
         between = torch.softmax(landmark_query @ landmark_key.transpose(1, 2) * self.width**-0.5, dim=-1)
         return pseudo_inverse_product(between, found, self.iterations)
 
-    def _attended(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return scaled_dot_product_attention(query[None], key[None], value[None])[0]
-
-    def _convolved(self, value: Tensor) -> Tensor:
-        middle = self.taps.shape[1] // 2
-        return nn.functional.conv2d(value[None], self.taps[:, None, :, None], padding=(middle, 0), groups=self.heads)[0]
-
     def _close(self, found: Tensor) -> Tensor:
-        return self.dropout(self.output(found.transpose(0, 1).flatten(1)))
+        return self.dropout(self.output(found))
+
+    def _weights(self) -> tuple[Tensor, ...]:
+        return self.query_key_value.weight.chunk(3)
 
     def _split(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.heads, self.width)).transpose(0, 1)
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return scaled_dot_product_attention(query[None], key[None], value[None])[0]
 
 
 class NystromLayer(nn.Module):

@@ -5,7 +5,9 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import pad
+
+from prognos.nn.depthwise import over_grid
 
 LARGEST = 7
 
@@ -34,16 +36,16 @@ class PPEG(nn.Module):
             return tokens
         grid = as_square(patches)
         side = math.isqrt(len(grid))
-        weight, bias = self._merged()
-        square = grid.view(1, side, side, -1).permute(0, 3, 1, 2)
-        placed = conv2d(square, weight, bias, padding=LARGEST // 2, groups=grid.shape[1])
-        return torch.cat([class_token, placed.permute(0, 2, 3, 1).reshape(side * side, -1)[:n]])
+        kernel, bias = self._merged()
+        placed = over_grid(grid.view(side, side, -1), kernel, bias)
+        return torch.cat([class_token, placed.flatten(0, 1)[:n]])
 
     def _merged(self) -> tuple[Tensor, Tensor]:
         parts = [self.seven, self.five, self.three]
         itself = pad(torch.ones_like(self.three.weight[:, :, :1, :1]), [LARGEST // 2] * 4)
         kernels = [pad(part.weight, [(LARGEST - part.weight.shape[-1]) // 2] * 4) for part in parts]
-        return torch.stack([itself, *kernels]).sum(dim=0), torch.stack([part.bias for part in parts if part.bias is not None]).sum(dim=0)
+        biases = [part.bias for part in parts if part.bias is not None]
+        return torch.stack([itself, *kernels]).sum(dim=0)[:, 0], torch.stack(biases).sum(dim=0)
 
 
 def as_square(tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "square d_model"]:

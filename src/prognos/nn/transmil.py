@@ -9,8 +9,10 @@ from torch.utils.checkpoint import checkpoint
 
 from prognos.nn.multihead import with_class
 from prognos.nn.nystrom import NystromLayer
-from prognos.nn.patches import CHUNK
 from prognos.nn.positions import PPEG
+
+LARGE = 65_536
+"""Tokens beyond which a layer's activations are computed again in the backward pass, so that one layer's are held at a time."""
 
 
 class TransMILEncoder(nn.Module):
@@ -49,7 +51,7 @@ class TransMILEncoder(nn.Module):
 
 
 def _kept_small(function: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
-    """function(tokens); beyond `CHUNK` tokens, computed again in the backward pass."""
-    if torch.is_grad_enabled() and len(tokens) > CHUNK:
+    """function(tokens); beyond `LARGE` tokens, computed again in the backward pass."""
+    if torch.is_grad_enabled() and len(tokens) > LARGE:
         return checkpoint(function, tokens, use_reentrant=False)
     return function(tokens)
