@@ -187,12 +187,13 @@ class LowRankProjector(nn.Module):
         self.kind = kind
 
     def _basis(self) -> Float[Tensor, "d_model rank"]:
-        return torch.linalg.qr(self.basis.float()).Q if self.kind == "orthogonal" else self.basis
+        return torch.linalg.qr(self.basis).Q if self.kind == "orthogonal" else self.basis
 
     def forward(self, vectors: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """P v."""
-        basis = self._basis().to(vectors.dtype)
-        return (vectors @ basis) @ basis.T
+        with torch.autocast(vectors.device.type, enabled=False):  # in half precision P P would no longer be P
+            basis = self._basis().to(vectors.dtype)
+            return (vectors @ basis) @ basis.T
 
     def penalty(self) -> Float[Tensor, ""]:
         """||B^T B - I||^2, summed over entries; 0 for an orthogonal B."""
