@@ -58,6 +58,9 @@ class TokensSection(Section):
 
     n_patches: int = Field(4096, ge=1, description="patches a patient in training; prediction uses all")
     store: Path | None = Field(None, description="folder of the packed feature store; the user's cache folder when left out")
+    fill: Literal["model", "mean", "zero", "nearest", "refuse"] = Field(
+        "model", description="what stands in for a modality that a patient lacks; model: the model's own way, or the mean where it has none"
+    )
 
 
 class Variant(Section):

@@ -296,10 +296,12 @@ def _changes(recipe: Recipe, variant: str) -> dict[str, Any]:
 
 def _common_inputs(recipe: Recipe) -> dict[str, Any]:
     store = recipe.tokens.store
-    values = {"n_patches": recipe.tokens.n_patches, "omics_kinds": recipe.omics.kinds, "store": None if store is None else str(store)}
-    given = {"n_patches": recipe.tokens, "omics_kinds": recipe.omics, "store": recipe.tokens}
-    fields = {"n_patches": "n_patches", "omics_kinds": "kinds", "store": "store"}
-    return {key: value for key, value in values.items() if value is not None and fields[key] in given[key].model_fields_set}
+    tokens = {"n_patches": recipe.tokens.n_patches, "fill": recipe.tokens.fill, "store": None if store is None else str(store)}
+    values = {**tokens, "omics_kinds": recipe.omics.kinds}
+    given = {"omics_kinds": recipe.omics}
+    fields = {"omics_kinds": "kinds"}
+    named = {key: fields.get(key, key) in given.get(key, recipe.tokens).model_fields_set for key in values}
+    return {key: value for key, value in values.items() if value is not None and named[key]}
 
 
 def _input_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
