@@ -328,8 +328,8 @@ def test_eq_12_predicts_from_each_modality_beside_noise(sigma):
         for i in range(4):
             g, _, _ = encoded(model, m, rows_of(whole, m, i))
             total += cost(model, warm_phi(model, g, noise[i].tolist()), float(SURVIVAL.time[i]), bool(SURVIVAL.event[i])) / 4
-    assert list(found) == ["survival"]
-    assert float(found["survival"]) == pytest.approx(total, rel=1e-6)
+    assert list(found) == ["warm_up"]
+    assert float(found["warm_up"]) == pytest.approx(total, rel=1e-6)
 
 
 @torch.no_grad()
@@ -340,8 +340,8 @@ def test_in_eq_12_patients_who_lack_a_modality_do_not_count_for_it():
         for i in who:
             g, _, _ = encoded(model, m, rows_of(whole, m, i))
             total += cost(model, warm_phi(model, g, [0.0] * 8), float(SURVIVAL.time[i]), bool(SURVIVAL.event[i])) / len(who)
-    assert float(model.losses(whole, SURVIVAL, WARM_UP)["survival"]) == pytest.approx(total, rel=1e-6)
-    assert float(model.losses(bag().without(*TWO), SURVIVAL, WARM_UP)["survival"]) == 0
+    assert float(model.losses(whole, SURVIVAL, WARM_UP)["warm_up"]) == pytest.approx(total, rel=1e-6)
+    assert float(model.losses(bag().without(*TWO), SURVIVAL, WARM_UP)["warm_up"]) == 0
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from prognos.models import MODELS
 from prognos.models.must import MUST, MUSTConfig
 from prognos.training.latents import parted
 from prognos.types import OnLatents, Progress
-from tests.papers.must_by_hand import SHAPE, THREE, TWO, Fold, tiny
+from tests.papers.must_by_hand import SHAPE, SURVIVAL, THREE, TWO, Fold, bag, tiny
 
 
 def test_the_stages_are_warm_up_main_and_one_for_each_generator():
@@ -83,3 +83,15 @@ def test_nobody_is_held_out_where_no_patience_asks_for_it():
     rows = parted({"target": torch.arange(10.0)[:, None]}, OnLatents(4, 2, patience=None), seed=1, stage="generator-omics")
     assert rows.watched is None
     assert sorted(rows.trained["target"].flatten().tolist()) == list(range(10))
+
+
+def test_in_the_warm_up_cox_compares_the_patients_of_a_batch_alone():
+    """The risks that are known of other batches are of another head."""
+    model = tiny(survival="cox", noise=0.0)
+    progress = Progress(0, 1, 0, 1, "warm-up")
+    beside = (torch.zeros(2, dtype=torch.float64), SURVIVAL[torch.arange(2)])
+    alone, among = (model.losses(bag(), SURVIVAL, progress, other)["warm_up"] for other in (None, beside))
+    assert torch.equal(alone, among)
+    main = Progress(0, 1, 0, 1, "main")
+    alone, among = (model.losses(bag(), SURVIVAL, main, other)["survival"] for other in (None, beside))
+    assert not torch.equal(alone, among)

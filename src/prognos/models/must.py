@@ -285,7 +285,7 @@ class MUST(Model):
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """Eq. 12 in the warm-up; Eq. 16 in the main stage."""
         if progress.stage == WARM_UP:
-            return {"survival": self._warm_up(bag, survival, beside)}
+            return {"warm_up": self._warm_up(bag, survival)}
         config, parts = self.config, self._components(bag)
         prediction = self._predict(parts, self._nothing(parts), progress)
         terms = {"survival": self.head.loss(prediction, survival, beside)}
@@ -300,8 +300,11 @@ class MUST(Model):
         """0 for everything that is missing."""
         return {m: torch.zeros_like(u) for m, u in parts.specific.items()}
 
-    def _warm_up(self, bag: Bag, survival: Survival, beside: Beside) -> Float[Tensor, ""]:
-        """Eq. 12: each modality's g beside noise predicts survival; patients who lack it do not count."""
+    def _warm_up(self, bag: Bag, survival: Survival) -> Float[Tensor, ""]:
+        """Eq. 12: each modality's g beside noise predicts survival; patients who lack it do not count.
+
+        Patients of other batches do not either: the risks known of them are of phi of Eq. 11.
+        """
         total = next(self.parameters()).new_zeros(())
         for m in self.modalities:
             has = bag[m].present
@@ -311,7 +314,7 @@ class MUST(Model):
             whole = _single(torch.stack([self._stream_of(m).whole(self._rows(bag, m, i)) for i in places]))
             noise = self.config.noise * torch.randn_like(whole)
             prediction = self.warm_head(self.warm_fusion(torch.cat([whole, noise], dim=-1)))
-            total = total + self.warm_head.loss(prediction, survival[has], beside)
+            total = total + self.warm_head.loss(prediction, survival[has])
         return total
 
     def _decomposition(self, parts: Components) -> Float[Tensor, ""]:

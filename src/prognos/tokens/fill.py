@@ -17,6 +17,8 @@ from prognos.types import Bag, Tokens
 
 Policy = Literal["model", "mean", "zero", "nearest", "refuse"]
 NEIGHBOURS = 5
+LAST = 1e6
+"""Squared distance to a training patient who lacks what the other has: behind all who have it."""
 
 
 class MissingRefused(ValueError):
@@ -89,15 +91,16 @@ class Filler(nn.Module):
             return summary.new_zeros(len(bag), summary.shape[1])
         if self.policy == "mean":
             return summary.expand(len(bag), -1)
-        distance = summary.new_zeros(len(bag), len(summary))
+        distance = summary.new_zeros(len(bag), len(summary), dtype=torch.float64)
         for m in self.modalities:
             if m == modality:
                 continue
-            known = self._of("summary", m)
-            spread = known[self._of("has", m)].std(dim=0, correction=0).clamp(min=1e-6)
-            both = present[m][:, None] & self._of("has", m)[None]
-            each = torch.cdist(_summary(bag[m], m) / spread, known / spread).square() / known.shape[1]
-            distance += torch.where(both, each, torch.full_like(each, 1e9 if bool(present[m].any()) else 0.0))
+            known, known_of = self._of("summary", m).double(), self._of("has", m)
+            spread = known[known_of].std(dim=0, correction=0).clamp(min=1e-6)
+            # by differences: the way through products rounds by the size of the batch
+            each = torch.cdist(_summary(bag[m], m) / spread, known / spread, compute_mode="donot_use_mm_for_euclid_dist").square()
+            each = torch.where(known_of, each / known.shape[1], LAST)
+            distance += torch.where(present[m][:, None], each, 0.0)
         distance = distance.masked_fill(~has, torch.inf)
         nearest = distance.topk(min(NEIGHBOURS, int(has.sum())), largest=False).indices
         return summary[nearest].mean(dim=1)

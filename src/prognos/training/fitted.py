@@ -153,8 +153,8 @@ class Fitted:
         return Predictions(chosen, risk, times, curves, nothing, not_converged & with_input, *spread, *spread_of_curves)
 
     def _drawn(self, bag: Bag, draws: int, grid: torch.Tensor) -> tuple[np.ndarray, np.ndarray] | None:
-        """Risks (draws, batch) and curves (draws, batch, horizons) of single draws; None where nobody lacks anything."""
-        if not draws or bool(_complete(bag, self.model).all()):
+        """Risks (draws, batch) and curves (draws, batch, horizons) of single draws; None where nothing is drawn."""
+        if not draws or self.filler is not None or bool(_complete(bag, self.model).all()):
             return None
         with torch.no_grad():
             drawn = self.model.draws(bag, draws)
