@@ -6,7 +6,7 @@ Each cohort has a cause that both modalities show, one that only patches show an
 seeds and settings are fixed here before any model runs. MUST is fitted on 200 patients and asked of 100 others, complete and without
 each modality.
 
-- components: ridge regressions of each planted cause on a component, learnt on the training patients' complete components; their correlation
+- components: ridge regressions of each planted cause on a component, learnt on the training patients, complete; their correlation
   with the planted cause on the others, from complete, recovered and generated components.
 - cost: what concordance falls by when a modality goes missing, less what it falls by for the planted risk itself when the cause that
   only this modality shows is taken out of it.
