@@ -48,6 +48,7 @@ class Paper:
     first: int
     last: int
     equations_in: tuple[str, ...]
+    tested_in: tuple[str, ...] = ("tests/papers",)
     features: tuple[Feature, ...] = field(default=())
 
 
@@ -56,7 +57,7 @@ def read_register(path: Path) -> Paper:
     table = tomllib.loads(path.read_text())
     features = tuple(Feature(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in table["feature"])
     paper = dict(table["paper"])
-    paper["equations_in"] = tuple(paper["equations_in"])
+    paper |= {key: tuple(paper[key]) for key in ("equations_in", "tested_in") if key in paper}
     return Paper(name=path.stem, features=features, **paper)
 
 
@@ -189,10 +190,10 @@ def gaps_of_paper(root: Path, paper: Paper) -> list[str]:
     gaps += [f"{paper.name}: {row} is in the register twice or unknown" for row in listed if listed.count(row) > 1 or row not in expected]
     for feature in paper.features:
         gaps.extend(gaps_of_feature(root, feature))
-    tested = cited(root, ("tests/papers",))
+    tested = cited(root, paper.tested_in)
     for number, files in cited(root, paper.equations_in).items():
         if number not in tested:
-            gaps.append(f"Eq. {number} is cited in {', '.join(files)} and in no test under tests/papers")
+            gaps.append(f"Eq. {number} is cited in {', '.join(files)} and in no test under {', '.join(paper.tested_in)}")
     return gaps
 
 
@@ -228,7 +229,7 @@ def page(root: Path, paper: Paper) -> str:
         tests = "<br>".join(f"`{test.removeprefix('tests/')}`" for test in feature.tests)
         remark = " ".join(text for text in (feature.departure, feature.reason) if text)
         lines.append(f"| {feature.id} | {cell(feature.title)} | {cell(feature.source)} | {code} | {tests} | {cell(remark)} |")
-    code_files, test_files = cited(root, paper.equations_in), cited(root, ("tests/papers",))
+    code_files, test_files = cited(root, paper.equations_in), cited(root, paper.tested_in)
     lines += ["", "## Equations", "", "Where the code cites an equation, and the paper tests that evaluate it as printed.", ""]
     lines += ["| equation | code | tests |", "|---|---|---|"]
     for number, files in code_files.items():

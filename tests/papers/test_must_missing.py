@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from prognos import runtime
+from prognos.models.must import MUST
 from prognos.nn.diffusion import add_noise, ddim_sample, noise_share, sampling_times
 from prognos.nn.generators import Diffusion, Generator
+from prognos.nn.must import Components
 from prognos.types import Progress
 from tests.papers.must_by_hand import (
     MAIN,
@@ -55,7 +57,7 @@ class Stub(Generator):
         self.seen.append((target, condition))
 
 
-def with_stubs(**settings):
+def with_stubs(**settings) -> MUST:
     """A model whose generators are stubs and count as learnt."""
     model = tiny(**settings)
     for number, m in enumerate(model.modalities):
@@ -68,7 +70,7 @@ def noise_of(patient: str, modality: str, draws: int = 5) -> list[list[float]]:
     return runtime.generator("must draws", patient, modality).standard_normal((draws, 8)).tolist()
 
 
-def recovered(parts, i: int) -> list[float]:
+def recovered(parts: Components, i: int) -> list[float]:
     """c~ = g - u^ (Eq. 20), the mean over what patient i has."""
     return mean([minus(parts.whole[m][i].tolist(), parts.specific[m][i].tolist()) for m in parts.present if bool(parts.present[m][i])])
 
