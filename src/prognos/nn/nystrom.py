@@ -71,11 +71,10 @@ class NystromAttention(nn.Module):
     def first(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, " d_model"]:
         """The first token's row alone, the same numbers: no query but its own, one place of the convolution."""
         of_query, of_key, of_value = self._weights()
-        key, value = linear(tokens, of_key), linear(tokens, of_value)
-        found = self._looked(tokens, linear(tokens[:1], of_query), key, value)
-        middle = self.taps.shape[1] // 2
-        near = self._split(value[: middle + 1])
-        around = self.taps[:, None, middle : middle + near.shape[1]] @ near
+        taps = self.taps[:, self.taps.shape[1] // 2 :]  # before the first token there is nothing
+        near = tokens[: taps.shape[1]]
+        found = self._looked(tokens, linear(near[:1], of_query), linear(tokens, of_key), linear(tokens, of_value))
+        around = taps[:, None, : len(near)] @ self._split(linear(near, of_value))
         return self._close(found + around.flatten())[0]
 
     def _looked(self, tokens: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

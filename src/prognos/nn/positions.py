@@ -30,15 +30,14 @@ class PPEG(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "tokens_and_class d_model"]) -> Float[Tensor, "tokens_and_class d_model"]:
         """The tokens with what stands around them; the class token stands first."""
-        class_token, patches = tokens[:1], tokens[1:]
-        n = len(patches)
+        n = len(tokens) - 1
         if n == 0:
             return tokens
+        class_token, patches = tokens.split([1, n])  # gradients of parts of a split are put together once
         grid = as_square(patches)
         side = math.isqrt(len(grid))
-        kernel, bias = self._merged()
-        placed = over_grid(grid.view(side, side, -1), kernel, bias)
-        return torch.cat([class_token, placed.flatten(0, 1)[:n]])
+        placed = over_grid(grid.view(side, side, -1), *self._merged()).flatten(0, 1)
+        return torch.cat([class_token, placed.split([n, len(grid) - n])[0]])
 
     def _merged(self) -> tuple[Tensor, Tensor]:
         parts = [self.seven, self.five, self.three]
@@ -52,4 +51,7 @@ def as_square(tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "square 
     """The tokens and the first of them again, as many as fill the smallest square."""
     n = len(tokens)
     side = math.isqrt(max(n - 1, 0)) + 1 if n else 0
-    return torch.cat([tokens, tokens[: side * side - n]]) if side * side > n else tokens
+    if side * side == n:
+        return tokens
+    again, others = tokens.split([side * side - n, 2 * n - side * side])
+    return torch.cat([again, others, again])
