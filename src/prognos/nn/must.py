@@ -183,7 +183,8 @@ class LowRankProjector(nn.Module):
 
     def __init__(self, d_model: int, rank: int, kind: Literal["orthogonal", "free", "soft"] = "orthogonal"):
         super().__init__()
-        self.basis = nn.Parameter(torch.linalg.qr(torch.randn(d_model, rank)).Q)
+        # contiguous, which Q is not: a checkpoint keeps no strides, and a fused optimiser needs those of its state to be the weight's
+        self.basis = nn.Parameter(torch.linalg.qr(torch.randn(d_model, rank)).Q.contiguous())
         self.kind = kind
 
     def _basis(self) -> Float[Tensor, "d_model rank"]:

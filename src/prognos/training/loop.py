@@ -111,7 +111,7 @@ def _bags(fold: Fold, batches: Sequence[np.ndarray], seed: int, epoch: int) -> I
 
 def _step(model: Model, window: Window, progress: Progress, optimiser: torch.optim.Optimizer, recipe: TrainingConfig) -> dict[str, float]:
     """One optimiser step over a window of batches; the value of each term."""
-    optimiser.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)  # of all stages: a gradient left over from another one would enter the norm below
     n_patients = sum(len(bag) for bag, _ in window)
     sums: dict[str, float] = {}
     for (bag, survival), beside in zip(window, _besides(model, window, progress, recipe), strict=True):
