@@ -237,7 +237,12 @@ def test_a_selection_that_was_made_is_not_made_again(study_of, stub_fit):
     [([0.5, 0.7, 0.6], 2), ([0.7, 0.7], 1), ([np.nan, 0.4], 2), ([np.nan, np.nan], None)],
 )
 def test_the_best_epoch_is_the_first_of_the_best(values, epochs):
-    assert best_epoch(pd.DataFrame({"validation_concordance": values})) == epochs
+    assert best_epoch(pd.DataFrame({"epoch": range(len(values)), "validation_concordance": values})) == epochs
+
+
+def test_the_best_epoch_is_counted_within_the_stage_that_was_watched():
+    log = pd.DataFrame({"stage": ["warm-up", "main", "main"], "epoch": [0, 0, 1], "validation_concordance": [np.nan, 0.6, 0.7]})
+    assert best_epoch(log) == 2
 
 
 def test_a_model_without_epochs_has_no_best_one():

@@ -1,7 +1,7 @@
 import torch
+from tests.contract.tiny_cohort import tiny_cohort, tiny_fit, train_and_test
 
 from prognos.training import FitOptions
-from tests.contract.tiny_cohort import tiny_cohort, tiny_fit, train_and_test
 
 CONFIG = {"warm_up_epochs": 1}
 
