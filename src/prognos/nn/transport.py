@@ -23,12 +23,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from prognos.nn.transport_gradient import PlanGradient
-from prognos.nn.transport_iterations import first_level, fixed_point
+from prognos.nn.transport_iterations import WITHOUT_SINK, fixed_point, level_bounds
 from prognos.nn.transport_kernels import Kernel, LogKernel, ScaledKernel
 from prognos.nn.transport_marginals import Marginals, Range, shifted
 from prognos.nn.transport_problem import Arithmetic, Problem, checked_problem, checked_start, parts
 
-SAMPLED_TOKENS = 160  # from which the first level is found
+SAMPLED_TOKENS = 256  # from at least so many the start is found, where there are twice as many
+LARGEST_STRIDE = 16  # from one token of the sample to the next
+ROUNDS, ROUGH = 2, 0.1  # sweeps over the sample, at most, and the tolerance: more does not bring the start nearer to the whole
 MASS_ERROR = 1e-5  # relative; above it a plan has not converged, whatever its residual
 
 
@@ -71,7 +73,7 @@ def curriculum_plan(
         epsilon: entropic regularisation, > 0.
         mask: True for real tokens.
         max_iterations: sweeps after which a patient is given up (`converged` False).
-        tolerance: largest step of log v left at the fixed point.
+        tolerance: size of the step of log v with which the iteration ends, once it has been made.
         start: `Plan.log_column` of a similar problem.
 
     Raises:
@@ -84,7 +86,7 @@ def curriculum_plan(
         (0.5, True)
     """
     problem = checked_problem(cost.detach(), mass, kl_weight, epsilon, mask)
-    return solved(problem, checked_start(start, problem), max_iterations, tolerance)
+    return solved(problem, checked_start(start, problem), max_iterations, tolerance, rounds=ROUNDS if start is None else 0)
 
 
 def soft_sink_plan(
@@ -191,8 +193,13 @@ def differentiable_plan(
     return Plan(plan, sink, found.iterations, found.converged, found.log_column)
 
 
-def solved(problem: Problem, start: Float[np.ndarray, "batch prototypes"], max_iterations: int, tolerance: float) -> Plan:
-    """Plans of checked problems, part by part, each with the cheapest arithmetic that is safe for it."""
+def solved(
+    problem: Problem, start: Float[np.ndarray, "batch prototypes"], max_iterations: int, tolerance: float, *, rounds: int = ROUNDS
+) -> Plan:
+    """Plans of checked problems, part by part, each with the cheapest arithmetic that is safe for it.
+
+    `rounds` is how many sweeps over a sample of the tokens may precede; 0 for a start that is already near.
+    """
     cost, dtype = problem.cost, problem.dtype
     batch, tokens, prototypes = cost.shape
     prototypes_first = cost.transpose(1, 2).is_contiguous() and not cost.is_contiguous()
@@ -208,9 +215,10 @@ def solved(problem: Problem, start: Float[np.ndarray, "batch prototypes"], max_i
             plan[part] = 0
             sink[part] = token if problem.real is None else token * problem.real[part]
             continue
-        begin = start_of(problem, part, shifted(start[part], marginals))
-        kernel = kernel_of(problem, part, arithmetic, plan)
-        end = fixed_point(kernel, marginals, problem.limits.of(part), begin, max_iterations, tolerance)
+        limits, real = problem.limits.of(part), None if problem.real is None else problem.real[part]
+        begin = start_of(problem, part, arithmetic, shifted(start[part], marginals), rounds)
+        kernel = kernel_of(cost[part], real, problem.epsilon, arithmetic, limits, plan[part])
+        end = fixed_point(kernel, marginals, limits, begin, max_iterations, tolerance)
         found, moved = kernel.plan(end.share * token, end.log_column)
         if found.data_ptr() != plan[part].data_ptr():
             plan[part] = found
@@ -222,25 +230,39 @@ def solved(problem: Problem, start: Float[np.ndarray, "batch prototypes"], max_i
 
 
 def start_of(
-    problem: Problem, part: slice, log_column: Float[np.ndarray, "part prototypes"]
+    problem: Problem, part: slice, arithmetic: Arithmetic, log_column: Float[np.ndarray, "part prototypes"], rounds: int
 ) -> tuple[Float[np.ndarray, "part prototypes"], Float[np.ndarray, " part"]]:
-    """Where the iteration starts: log v, and the level that belongs to it by a sample of the tokens."""
-    stride = max(1, problem.cost.shape[1] // SAMPLED_TOKENS)
-    cost = problem.cost[part, ::stride]
-    real = None if problem.real is None else problem.real[part, ::stride]
-    n_tokens = np.full(len(cost), float(cost.shape[1])) if real is None else real.sum(dim=1).double().cpu().numpy()
-    whole = problem.marginals.of(part)
-    sample = Marginals(np.maximum(n_tokens, 1), whole.mass, whole.log_prior, whole.softness)
-    return log_column, first_level(LogKernel(cost, real, problem.epsilon), log_column, problem.limits.of(part), sample)
+    """Where the iteration starts: log v after some rounds on a sample of the tokens, and about the level that belongs to it."""
+    whole, limits = problem.marginals.of(part), problem.limits.of(part)
+    level = np.where(whole.has_sink, np.mean(level_bounds(log_column, limits, whole), axis=0), WITHOUT_SINK)
+    stride = min(LARGEST_STRIDE, problem.cost.shape[1] // SAMPLED_TOKENS)
+    if stride < 2:
+        return log_column, level
+    cost = problem.cost[part, ::stride].contiguous()
+    real, n_tokens, few = None, np.full(len(cost), float(cost.shape[1])), np.zeros(len(cost), dtype=bool)
+    if problem.real is not None:
+        real = problem.real[part, ::stride]
+        few = (real.sum(dim=1) < SAMPLED_TOKENS // 4).cpu().numpy()
+        real = real | torch.from_numpy(few).to(real.device)[:, None]  # of these nothing is used
+        n_tokens = real.sum(dim=1).double().cpu().numpy()
+    sample = Marginals(n_tokens, whole.mass, whole.log_prior, whole.softness)
+    kernel = kernel_of(cost, real, problem.epsilon, arithmetic, limits, None)
+    end = fixed_point(kernel, sample, limits, (log_column, level), rounds, ROUGH)
+    return np.where(few[:, None], log_column, end.log_column), np.where(few, level, end.level)
 
 
-def kernel_of(problem: Problem, part: slice, arithmetic: Arithmetic, plan: Float[Tensor, "batch tokens prototypes"]) -> Kernel:
-    """The kernel of some problems, in the memory of their plan where the types allow it."""
-    cost = problem.cost[part]
-    real = None if problem.real is None else problem.real[part]
+def kernel_of(
+    cost: Float[Tensor, "part tokens prototypes"],
+    real: Bool[Tensor, "part tokens"] | None,
+    epsilon: float,
+    arithmetic: Arithmetic,
+    limits: Range,
+    memory: Float[Tensor, "part tokens prototypes"] | None,
+) -> Kernel:
+    """The kernel of some problems, in this memory where its type allows it."""
     if arithmetic == "logarithms":
-        return LogKernel(cost, real, problem.epsilon)
+        return LogKernel(cost, real, epsilon)
     dtype = torch.float64 if arithmetic == "float64" else torch.float32
-    memory = plan[part] if plan.dtype == dtype else torch.empty_like(cost, dtype=dtype)
-    peak = problem.limits.high[part] if arithmetic == "float32" else None
-    return ScaledKernel(cost, real, problem.epsilon, peak, memory)
+    if memory is None or memory.dtype != dtype:
+        memory = torch.empty_like(cost, dtype=dtype)
+    return ScaledKernel(cost, real, epsilon, limits.high if arithmetic == "float32" else None, memory)

@@ -26,12 +26,13 @@ SLACK = 0.01  # that bounds are too wide, for the sake of rounding
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """Where the iteration stopped, after one more row update.
+    """Where the iteration stopped: its last step made, the rows updated for it.
 
     Args:
         share: fraction of its mass that each token sends to the prototypes.
         rest: 1 - share, which goes to the sink; both are 0 for padded tokens.
         log_column: log v.
+        level: log s.
         iterations: sweeps made.
         converged: True where the last step of log v, and the error of the sink before its last correction, were small.
     """
@@ -39,6 +40,7 @@ class FixedPoint:
     share: Float[Tensor, "batch tokens"]
     rest: Float[Tensor, "batch tokens"]
     log_column: Float[np.ndarray, "batch prototypes"]
+    level: Float[np.ndarray, " batch"]
     iterations: Int[np.ndarray, " batch"]
     converged: Bool[np.ndarray, " batch"]
 
@@ -54,7 +56,8 @@ def fixed_point(
     """The v with log v = shift(f (log b - log G^T u)), f = 1 / (1 + epsilon / gamma) (Eq. 54), to within `tolerance`.
 
     Starts from a shifted log v and a level, log s. The level follows log v by one Newton step a sweep; where that would
-    not do, its root is found.
+    not do, its root is found. The step that is small enough to end with is made too: its rows cost half a sweep, and the
+    plan is some five times nearer for it.
     """
     exact = 1e-12 if kernel.dtype == torch.float64 else 4e-6
     factor = 1 / (1 + marginals.softness)
@@ -63,8 +66,8 @@ def fixed_point(
     active = list(range(len(level)))
     iterations, done = np.zeros(len(level), dtype=np.int64), np.zeros(len(level), dtype=bool)
     anderson = Anderson(log_column.shape)
-    sweep = kernel.sweep(log_column, level, active)
     for _ in range(max_iterations):
+        sweep = kernel.sweep(log_column, level, active)
         error, correction = level_error(sweep.share, marginals)
         log_columns = sweep.log_columns
         if not ((np.abs(error) <= FAR) & (np.abs(correction) <= 4 * FAR)).all():
@@ -74,28 +77,18 @@ def fixed_point(
         step = shifted(factor * (log_target - log_columns), marginals) - log_column
         size = np.abs(step).max(axis=1)
         iterations += ~done
-        done = done | ((size <= tolerance) & (np.abs(error) * marginals.sink_mass <= tolerance))
-        if done.all():
-            break
-        active = np.flatnonzero(~done).tolist()
         move = anderson.move(log_column, step, size)
         move[done] = correction[done] = 0
         sums = np.exp(log_column + log_columns)  # of the plan's columns, up to a factor
         level = level + correction + (sums * move).sum(axis=1) / sums.sum(axis=1)
         log_column = log_column + move
-        sweep = kernel.sweep(log_column, level, active)
+        done = done | ((size <= tolerance) & (np.abs(error) * marginals.sink_mass <= tolerance))
+        if done.all():
+            break
+        active = np.flatnonzero(~done).tolist()
+    kernel.multiply(log_column)
     level, share = exact_level(kernel, level, level_bounds(log_column, limits, marginals), marginals, exact)
-    return FixedPoint(share, kernel.rest(level), log_column, iterations, done)
-
-
-def first_level(
-    kernel: Kernel, log_column: Float[np.ndarray, "batch prototypes"], limits: Range, marginals: Marginals
-) -> Float[np.ndarray, " batch"]:
-    """The level that belongs to log v, roughly: with it, one Newton step is enough."""
-    low, high = level_bounds(log_column, limits, marginals)
-    level = np.where(marginals.has_sink, (low + high) / 2, WITHOUT_SINK)
-    kernel.sweep(log_column, level, list(range(len(level))))
-    return exact_level(kernel, level, (low, high), marginals, FAR / 100)[0]
+    return FixedPoint(share, kernel.rest(level), log_column, level, iterations, done)
 
 
 def level_bounds(

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+ONE_BY_ONE = 50_000  # entries from which a problem is worth calls of its own
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -34,6 +36,10 @@ class Kernel(Protocol):
 
     def sweep(self, log_column: Float[np.ndarray, "batch prototypes"], level: Float[np.ndarray, " batch"], active: list[int]) -> Sweep:
         """Row sums, shares and column sums."""
+        ...
+
+    def multiply(self, log_column: Float[np.ndarray, "batch prototypes"]) -> None:
+        """Row sums of all problems, without what else belongs to a sweep."""
         ...
 
     def share(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:
@@ -88,8 +94,9 @@ class ScaledKernel:
         self._rows = memory.new_empty(cost.shape[:2])
         self._weight = memory.new_empty(cost.shape[:2])
         self._columns = memory.new_empty(cost.shape[0], cost.shape[2])
-        self._problems = list(zip(memory, memory.transpose(1, 2), self._rows, self._weight, self._columns, strict=True))
-        self._one_by_one = self._device.type == "cpu"  # one problem after the other is faster there: it stays in the cache
+        # On a CPU one problem after the other is faster: it stays in the cache; unless the calls cost more than the work.
+        self._one_by_one = self._device.type == "cpu" and memory[0].numel() >= ONE_BY_ONE
+        self._problems = list(zip(memory, memory.mT, self._rows, self._weight, self._columns, strict=True)) if self._one_by_one else []
 
     @staticmethod
     def widest(dtype: torch.dtype) -> float:
@@ -105,7 +112,7 @@ class ScaledKernel:
             for i in active:
                 kernel, transposed, rows, weight, sums = self._problems[i]
                 if self._cost is not None:
-                    self._fill(i, self._cost[i])
+                    self._fill(kernel, self._cost[i], self._peaks[i])
                 torch.mv(kernel, columns[i], out=rows)
                 torch.add(rows, sinks[i], out=weight).reciprocal_()
                 if self._real is not None:
@@ -113,11 +120,12 @@ class ScaledKernel:
                 torch.mv(transposed, weight, out=sums)
             self._cost = None
             return Sweep(self._rows * self._weight, self._log_columns())
-        if self._cost is not None:
-            self._fill(slice(None), self._cost)
-            self._cost = None
-        torch.bmm(self._kernel, column[:, :, None], out=self._rows[:, :, None])
+        self._multiply(column)
         return Sweep(self.share(level), self.log_columns(level, active))
+
+    def multiply(self, log_column: Float[np.ndarray, "batch prototypes"]) -> None:
+        """Row sums of all problems, computed with v / max v."""
+        self._multiply(self._column(log_column))
 
     def share(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:
         """Shares of the last rows at another level."""
@@ -146,13 +154,29 @@ class ScaledKernel:
         """G diag(v), its rows scaled to sum to `row_mass`, in place, and its sums: those of its rows, as nothing underflows."""
         column = self._tensor(np.exp(log_column - self._top[:, None]))
         weight = row_mass / self._rows
-        for i in range(len(column)):
-            self._kernel[i].mul_(column[i]).mul_(weight[i][:, None])
+        for kernel, one, by_token in zip(self._kernel, column, weight[:, :, None], strict=True):
+            kernel.mul_(one).mul_(by_token)
         return self._kernel, row_mass.sum(dim=1).double().cpu().numpy()
 
-    def _fill(self, part: int | slice, cost: Float[Tensor, "*part tokens prototypes"]) -> None:
+    def _fill(
+        self,
+        kernel: Float[Tensor, "*part tokens prototypes"],
+        cost: Float[Tensor, "*part tokens prototypes"],
+        peaks: Float[Tensor, "*part _"],
+    ) -> None:
         """G of one problem, or of all."""
-        torch.add(-self._peaks[part, :, None], cost.to(self.dtype), alpha=-1 / self._epsilon, out=self._kernel[part]).exp_()
+        torch.add(-peaks[..., None], cost.to(self.dtype), alpha=-1 / self._epsilon, out=kernel).exp_()
+
+    def _multiply(self, column: Float[Tensor, "batch prototypes"]) -> None:
+        """G v of all problems."""
+        if self._cost is not None:
+            self._fill(self._kernel, self._cost, self._peaks)
+            self._cost = None
+        if self._one_by_one:
+            for (kernel, _, rows, _, _), one in zip(self._problems, column, strict=True):
+                torch.mv(kernel, one, out=rows)
+        else:
+            torch.bmm(self._kernel, column[:, :, None], out=self._rows[:, :, None])
 
     def _column(self, log_column: Float[np.ndarray, "batch prototypes"]) -> Float[Tensor, "batch prototypes"]:
         """v of a new sweep, divided by its largest entry."""
@@ -196,8 +220,12 @@ class LogKernel:
 
     def sweep(self, log_column: Float[np.ndarray, "batch prototypes"], level: Float[np.ndarray, " batch"], active: list[int]) -> Sweep:
         """Row sums, shares and column sums."""
-        self._log_rows = torch.logsumexp(self._log_kernel + self._tensor(log_column)[:, None], dim=2)
+        self.multiply(log_column)
         return Sweep(self.share(level), self.log_columns(level, active))
+
+    def multiply(self, log_column: Float[np.ndarray, "batch prototypes"]) -> None:
+        """Row sums of all problems."""
+        self._log_rows = torch.logsumexp(self._log_kernel + self._tensor(log_column)[:, None], dim=2)
 
     def share(self, level: Float[np.ndarray, " batch"]) -> Float[Tensor, "batch tokens"]:
         """Shares of the last rows at another level."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from jaxtyping import config
 
-from prognos.nn import transport_problem
+from prognos.nn import transport, transport_kernels, transport_problem
 from prognos.nn.transport import curriculum_plan, differentiable_plan, log_domain_plan, soft_sink_plan
 from prognos.nn.transport_kernels import ScaledKernel
 
@@ -139,16 +139,43 @@ def test_extreme_costs_get_the_arithmetic_they_need(change, expected):
     assert float(_distance(plan, exact)) < 1e-4
 
 
-def test_batched_products_make_the_same_sweep():
+def test_batched_products_make_the_same_sweep(monkeypatch):
     cost, real = _cost(3, 8, 4), torch.arange(8)[None] < torch.tensor([[8], [5], [1]])
     column, level = np.linspace(-1, 1, 12).reshape(3, 4), np.array([0.0, -1.0, 1.0])
     sweeps = []
-    for one_by_one in (True, False):
+    for least in (0, 1000):
+        monkeypatch.setattr(transport_kernels, "ONE_BY_ONE", least)
         kernel = ScaledKernel(cost, real, 0.1, np.zeros(3), torch.empty_like(cost))
-        kernel._one_by_one = one_by_one
         sweeps.append(kernel.sweep(column, level, [0, 1, 2]))
     assert torch.allclose(sweeps[0].share, sweeps[1].share)
     np.testing.assert_allclose(sweeps[0].log_columns, sweeps[1].log_columns, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mask", [None, torch.arange(2000)[None] < torch.tensor([[2000], [1300], [40], [1]])])
+@pytest.mark.parametrize("mass", [0.1, 0.9, 1.0])
+def test_many_tokens_have_the_plan_of_the_plain_loop(mass, mask):
+    cost = _cost(4, 2000, 30, scale=4)  # the start is found from a sample, which holds next to no token of the last two
+    plan = curriculum_plan(cost, mass, mask=mask, **SETTING)
+    assert plan.converged.all()
+    reference = log_domain_plan(cost, mass, mask=mask, tolerance=1e-7, **SETTING)
+    assert (_distance(plan, reference) < 3e-5 * mass).all()
+
+
+def test_a_start_from_a_sample_saves_sweeps_over_all_tokens(monkeypatch):
+    cost = 4 * _cost(2, 2048, 12) ** torch.linspace(0.3, 3, 12)  # uneven prototypes: log v has far to go
+    sampled = curriculum_plan(cost, 0.5, **SETTING)
+    monkeypatch.setattr(transport, "SAMPLED_TOKENS", 2048)
+    whole = curriculum_plan(cost, 0.5, **SETTING)
+    assert (sampled.iterations < whole.iterations).all()
+    assert (_distance(sampled, whole) < 1e-5).all()
+
+
+def test_the_last_step_is_taken_and_not_only_looked_at():
+    cost = _cost(2, 300, 8, scale=4)
+    exact = curriculum_plan(cost.double(), 0.5, tolerance=1e-12, **SETTING)
+    rough = curriculum_plan(cost, 0.5, tolerance=1e-2, **SETTING)
+    assert rough.converged.all()
+    assert ((rough.log_column - exact.log_column).abs() < 2e-3).all()
 
 
 def test_a_token_far_dearer_than_the_others_goes_to_the_sink():
