@@ -129,7 +129,7 @@ def test_processes_end_when_the_run_is_interrupted_or_killed(tasks, tmp_path, ho
     run = subprocess.Popen([sys.executable, script, tmp_path, note], stderr=subprocess.PIPE, start_new_session=True)
     worker = int(_eventually(lambda: note.exists() and note.read_text()))
     run.send_signal(how)
-    _, error = run.communicate(timeout=20)
+    _, error = run.communicate(timeout=90)
     assert run.returncode != 0
     assert (b"KeyboardInterrupt" in error) == (how == signal.SIGINT)
     assert _eventually(lambda: not _alive(worker))
