@@ -16,6 +16,7 @@ from prognos.tokens.inputs import Inputs, InputsConfig
 from prognos.training import FitOptions, latents
 from prognos.training.fold import Fold
 from prognos.training.latents import parted, run_latent_stage
+from prognos.training.loop import _step
 from prognos.training.recipe import TrainingConfig
 from prognos.types import OnLatents, Progress, Stage
 
@@ -194,6 +195,18 @@ def test_a_generator_is_trained_on_frozen_components(kind):
         assert bool(log) == (kind in ("diffusion", "regressor"))
         assert f"{own}target_mean" in changed
     assert bool(model.generators_learnt)
+
+
+def test_a_gradient_left_over_from_another_stage_does_not_enter_the_norm():
+    """After the warm-up its head still has one; where the warm-up was read from a checkpoint it has none."""
+    model, fold = of_must()
+    left = model.warm_head.hazard.weight
+    left.grad = torch.full_like(left, 1e6)
+    optimiser = torch.optim.SGD([p for _, p in model.trained_in(Stage("main", 1, 1e-3))], lr=0.0)
+    bag = next(fold.bags(4))
+    _step(model.train(), [(bag, fold.survival[:4])], Progress(0, 1, 0, 1, "main"), optimiser, RECIPE)
+    assert left.grad is None
+    assert float(model.fusion[0].weight.grad.norm()) > 1e-3
 
 
 # Kill and go on
