@@ -37,7 +37,8 @@ def one(signal: str, models: tuple[str, ...], out: Path) -> pd.DataFrame:
     if not (run / "comparison.csv").is_file():
         settings = tomllib.loads(importlib.resources.files("prognos.study").joinpath("demo.toml").read_text())
         sections = {name: settings[name] for name in ("tokens", "training", "model")}
-        prognos.cross_validate(folder, models, (1,), out=run, resume=run.exists(), endpoint="os", metrics=["concordance"], **sections)
+        study = {"metrics": ["concordance"]}
+        prognos.cross_validate(folder, models, (1,), out=run, resume=run.exists(), endpoint="os", study=study, **sections)
     table = Study.open(run).comparison()
     table = table[table["metric"] == "concordance"][["model", "mean", "low", "high"]]
     cohort = Cohort.read(folder, endpoint="os")

@@ -1,13 +1,15 @@
 """Sampling and training of the latent diffusion at the paper's size, beside the matrix-multiplication floor.
 
-    python benchmarks/sampling.py [--draws 5] [--steps 50] [--batch 32] [--repeats 5] [--profile]
+    python benchmarks/sampling.py [--repeats 5] [--profile]
 
 One thread, process CPU time, medians; what is compared is measured in turn. The floor is the counted multiply-adds over the
-matrix-product rate that is measured in the same run on the product that dominates. The plain form computes every token in
-every layer, draw by draw and patient by patient, and lets the library take the steps.
+matrix-product rate that is measured in the same run on the product that dominates. Two forms of the denoiser: "prefix", where
+z_t alone looks at time and condition, and "joint", where all tokens look at all. The plain form of each computes every token
+in every layer, draw by draw and patient by patient, and lets the library take the steps.
 """
 
 import argparse
+import functools
 import os
 import statistics
 import time
@@ -27,24 +29,32 @@ from prognos.nn.diffusion import Denoiser, DenoiserLayer, ddim_scheduler, noise_
 from prognos.nn.generators import Diffusion
 
 D, LAYERS, HEADS, HIDDEN, TOKENS = 256, 4, 8, 1024, 4
+STEPS, DRAWS, REPEATS, BATCH = 50, 5, 5, 32
+WHO_LOOKS = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]], dtype=torch.bool)  # z_t, time, condition, prior
 
 
-def multiply_adds(lean: bool) -> int:
-    """Multiply-adds of one vector through the denoiser: of the whole transformer, or of the rows and projections that are needed."""
-    attention = 2 * TOKENS * TOKENS * D
-    whole = TOKENS * (4 * D * D + 2 * D * HIDDEN) + attention
-    if not lean:
-        return LAYERS * whole + (2 + 2 + TOKENS - 2) * D * D  # z_t, condition; time twice; every token is read
-    opening = whole - 3 * (TOKENS - 1) * D * D
-    last = (3 * TOKENS + 1) * D * D + 2 * TOKENS * D + 2 * D * HIDDEN
-    return opening + (LAYERS - 2) * whole + last + 2 * D * D
+def multiply_adds(form: str) -> float:
+    """Multiply-adds of one vector through the denoiser: of the whole transformer, or of what is needed of it.
+
+    In the form "prefix" the layers of condition and prior are shared by all steps and draws; those of the time by all patients, and
+    are left out.
+    """
+    attention = 2 * TOKENS * D
+    whole = 4 * D * D + 2 * D * HIDDEN + attention  # a token through a layer
+    if form == "plain":
+        return LAYERS * TOKENS * whole + (2 + 2 + TOKENS - 2) * D * D  # z_t, condition; time twice; every token is read
+    if form == "prefix":
+        return LAYERS * whole + 2 * D * D + 2 * LAYERS * whole / (STEPS * DRAWS)
+    opening = TOKENS * whole - 3 * (TOKENS - 1) * D * D
+    last = (3 * TOKENS + 1) * D * D + attention + 2 * D * HIDDEN
+    return opening + (LAYERS - 2) * TOKENS * whole + last + 2 * D * D
 
 
-def plain_layer(layer: DenoiserLayer, tokens: Tensor) -> Tensor:
+def plain_layer(layer: DenoiserLayer, tokens: Tensor, mask: Tensor | None) -> Tensor:
     """A pre-norm transformer layer as it is usually written."""
     parts = layer.query_key_value(layer.norm_attention(tokens)).chunk(3, dim=-1)
     heads = [part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in parts]
-    tokens = tokens + layer.mix(scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+    tokens = tokens + layer.mix(scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).flatten(2))
     return tokens + layer.narrow(gelu(layer.widen(layer.norm_feed(tokens))))
 
 
@@ -54,8 +64,9 @@ def plain_noise(denoiser: Denoiser, noisy: Tensor, step: int, condition: Tensor,
     angles = at[:, None] * denoiser.frequencies
     time_token = denoiser.embed_time(torch.cat([angles.sin(), angles.cos()], dim=-1))
     tokens = torch.stack([denoiser.embed_noisy(noisy), time_token, denoiser.embed_condition(condition), prior.expand_as(noisy)], dim=1)
-    for layer in (denoiser.opening, *denoiser.between, denoiser.last):
-        tokens = plain_layer(layer, tokens)
+    for layer in denoiser.layers:
+        assert isinstance(layer, DenoiserLayer)
+        tokens = plain_layer(layer, tokens, None if denoiser.joint else WHO_LOOKS)
     return noise_share(at) * noisy + denoiser.read(denoiser.norm(tokens))[:, 0]
 
 
@@ -85,70 +96,88 @@ def row(name: str, seconds: float, floor: float, note: str = "") -> None:
     print(f"{name:<44}{1000 * seconds:9.1f} ms{1000 * floor:9.1f} ms{seconds / floor:8.2f}   {note}")
 
 
+class Measured:
+    """One form of the denoiser with what is timed of it.
+
+    Args:
+        joint: whether all tokens look at each other.
+    """
+
+    def __init__(self, joint: bool):
+        torch.manual_seed(0)
+        self.model = Diffusion(D, layers=LAYERS, heads=HEADS, d_hidden=HIDDEN, steps=STEPS, joint=joint)
+        self.target, self.condition, self.prior = torch.randn(700, D), torch.randn(700, D), torch.randn(D)
+        self.model.learn(self.target, self.condition)
+        self.noise = torch.randn(DRAWS, BATCH, D)
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
+
+    def step(self, batch: int) -> None:
+        """One of training."""
+        self.optimiser.zero_grad(set_to_none=True)
+        rows = torch.randint(len(self.target), (batch,))
+        self.model.loss(self.target[rows], self.condition[rows], self.prior).backward()
+        self.optimiser.step()
+        self.model.after_step()
+
+    def sample(self, batch: int) -> Tensor:
+        """All draws of so many patients."""
+        return self.model.sample(self.condition[:batch], self.prior, self.noise[:, :batch])
+
+    def plain(self) -> Tensor:
+        """The draws of one patient."""
+        return plain_sample(self.model, self.condition[:1], self.prior, self.noise[:, :1])
+
+    def difference(self) -> float:
+        """The largest of plain and lean samples, relative."""
+        ours = self.sample(1)
+        return float((ours - self.plain()).abs().max() / ours.abs().max())
+
+
 def main() -> None:
     """Prints one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     settings = apply_host_settings(threads=1)
-    torch.manual_seed(0)
-    model = Diffusion(D, layers=LAYERS, heads=HEADS, d_hidden=HIDDEN, steps=options.steps)
-    target, condition, prior = torch.randn(700, D), torch.randn(700, D), torch.randn(D)
-    model.learn(target, condition)
-    noise = torch.randn(options.draws, options.batch, D)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-    def step(batch: int) -> None:
-        optimiser.zero_grad(set_to_none=True)
-        rows = torch.randint(len(target), (batch,))
-        model.loss(target[rows], condition[rows], prior).backward()
-        optimiser.step()
-        model.after_step()
-
-    def sample(batch: int) -> Tensor:
-        return model.sample(condition[:batch], prior, noise[:, :batch])
-
-    left, right = torch.randn(options.draws * options.batch * TOKENS, D), torch.randn(D, HIDDEN)
-    measured = {
-        "alone": lambda: sample(1),
-        "batch": lambda: sample(options.batch),
-        "plain": lambda: plain_sample(model, condition[:1], prior, noise[:, :1]),
-        "train 32": lambda: step(32),
-        "train 256": lambda: step(256),
-        "product": lambda: [left @ right for _ in range(20)],
-    }
+    forms = {"prefix": Measured(joint=False), "joint": Measured(joint=True)}
+    left, right = torch.randn(DRAWS * BATCH, D), torch.randn(D, HIDDEN)
+    measured: dict[tuple[str, str], Callable[[], object]] = {("", "product"): lambda: [left @ right for _ in range(80)]}
+    for name, form in forms.items():
+        measured[name, "alone"] = functools.partial(form.sample, 1)
+        measured[name, "batch"] = functools.partial(form.sample, BATCH)
+        measured[name, "plain"] = form.plain
+        measured[name, "train 32"] = functools.partial(form.step, 32)
+        measured[name, "train 256"] = functools.partial(form.step, 256)
     for function in measured.values():
         function()
-    difference = (sample(1) - plain_sample(model, condition[:1], prior, noise[:, :1])).abs().max() / sample(1).abs().max()
-    times: dict[str, list[float]] = {name: [] for name in measured}
+    differences = {name: form.difference() for name, form in forms.items()}
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in measured}
     for _ in range(options.repeats):
-        for name, function in measured.items():
-            times[name].append(cpu(function))
-    median = {name: statistics.median(values) for name, values in times.items()}
-    rate = 20 * left.numel() * HIDDEN / median["product"]
-    lean, whole = (options.steps * options.draws * multiply_adds(form) / rate for form in (True, False))
-    train = 3 * multiply_adds(True) / rate
-    print(f"{options.steps} steps x {options.draws} draws, {sum(w.numel() for w in model.parameters())} weights, matmul {settings.matmul}")
-    work = f"a patient's samples {2 * lean * rate / 1e9:.1f} GFLOP, plain {2 * whole * rate / 1e9:.1f}"
-    print(f"matrix products {2 * rate / 1e9:.0f} GFLOP/s; {work}")
+        for key, function in measured.items():
+            times[key].append(cpu(function))
+    median = {key: statistics.median(values) for key, values in times.items()}
+    rate = 80 * left.numel() * HIDDEN / median["", "product"]
+    weights = sum(w.numel() for w in forms["joint"].model.network.parameters())
+    print(f"{STEPS} steps x {DRAWS} draws, {weights} weights, matmul {settings.matmul}")
+    print(f"matrix products {2 * rate / 1e9:.0f} GFLOP/s")
     print(f"{'CPU time':<44}{'':>12}{'floor':>12}{'ratio':>8}")
-    row("one patient, plain, draw by draw", median["plain"], whole)
-    row("one patient, draws together", median["alone"], lean, f"{median['plain'] / median['alone']:.1f} times faster")
-    each = median["batch"] / options.batch
-    row(f"a patient in a batch of {options.batch}", each, lean, f"{median['plain'] / each:.1f} times faster")
-    for batch in (32, 256):
-        seconds = median[f"train {batch}"]
-        row(f"training step, batch {batch}", seconds, batch * train, f"{1 / seconds:.1f} steps/s, {batch / seconds:.0f} samples/s")
-    print(f"largest difference of plain and lean, relative: {float(difference):.1e}")
+    for name in forms:
+        lean, whole = (STEPS * DRAWS * multiply_adds(form) / rate for form in (name, "plain"))
+        plain, each = median[name, "plain"], median[name, "batch"] / BATCH
+        row(f"{name}: one patient, plain, draw by draw", plain, whole)
+        row("one patient, draws together", median[name, "alone"], lean, f"{plain / median[name, 'alone']:.1f} times faster")
+        row(f"a patient in a batch of {BATCH}", each, lean, f"{plain / each:.1f} times faster")
+        for batch in (32, 256):
+            seconds = median[name, f"train {batch}"]
+            floor = 3 * batch * multiply_adds("joint") / rate
+            row(f"training step, batch {batch}", seconds, floor, f"{1 / seconds:.1f} steps/s, {batch / seconds:.0f} samples/s")
+        print(f"largest difference of plain and lean, relative: {differences[name]:.1e}")
     if options.profile:
-        for name in ("alone", "batch", "train 256"):
+        for key in (("prefix", "alone"), ("prefix", "batch"), ("prefix", "train 256")):
             with torch.profiler.profile() as profile:
-                measured[name]()
-            print(name, profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=16, max_name_column_width=40))
+                measured[key]()
+            print(*key, profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=16, max_name_column_width=40))
 
 
 if __name__ == "__main__":

@@ -134,9 +134,7 @@ def test_eq_19_is_the_squared_error_of_the_noise_that_is_predicted_from_z_t_time
         z_0 = generator.standard_target(target)[i].tolist()
         z_t = [math.sqrt(alpha) * z + math.sqrt(1 - alpha) * e for z, e in zip(z_0, epsilon[i].tolist(), strict=True)]
         network = generator.network
-        known = network.condition_tokens(generator.standard_condition(condition)[i : i + 1], prior)
-        when = time[i : i + 1]
-        predicted = network(torch.tensor([z_t]), network.time_tokens(when), known, noise_share(when))[0].tolist()
+        predicted = network(torch.tensor([z_t]), time[i : i + 1], generator.standard_condition(condition)[i : i + 1], prior)[0].tolist()
         total += sum((e - p) ** 2 for e, p in zip(epsilon[i].tolist(), predicted, strict=True)) / 8 / 3
     assert found == pytest.approx(total, rel=1e-4)
 

@@ -94,6 +94,7 @@ MODELS: dict[str, Entry] = {
             config={
                 "specific": "nystrom",
                 "condition": "cross",
+                "denoiser": "joint",
                 "generator_steps": 1_000_000,
                 "generator_batch": 32,
                 "generator_patience": None,

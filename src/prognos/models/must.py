@@ -21,6 +21,7 @@ No code was published; what the print leaves open, and departures (each is an op
   Nystrom layer that approximates it for u_P is `specific = "nystrom"`.
 - Generators are trained on c~, which is what they are given later, not on c^ (`condition`); on large batches, until a
   held-out slice of the training fold no longer improves, in place of a million steps; sampling uses averaged weights.
+- z_t looks at time and condition in the denoiser and they do not look at it, so that they are computed once (`denoiser`).
 - More than two modalities: what others read in m is averaged over them; shared components are compared pair by pair.
 - A patient who lacks a modality in training has 0 for its u^, and only the survival loss.
 """
@@ -46,8 +47,9 @@ from prognos.types import Bag, InputShape, OnLatents, Prediction, Progress, Stag
 DRAWS = "must draws"
 WARM_UP, MAIN, GENERATOR = "warm-up", "main", "generator-"
 OF_GENERATORS = (
-    *("generator", "condition", "class_condition", "project_recovered", "reproject", "denoiser_layers", "denoiser_hidden"),
-    *("sampling_steps", "draws", "generator_steps", "generator_batch", "generator_rate", "generator_patience"),
+    *("generator", "condition", "class_condition", "project_recovered", "reproject"),
+    *("denoiser", "denoiser_layers", "denoiser_hidden", "sampling_steps", "draws"),
+    *("generator_steps", "generator_batch", "generator_rate", "generator_patience"),
 )
 """Keys of the config that the first two stages do not read."""
 
@@ -80,7 +82,8 @@ class MUSTConfig(ModelConfig):
     class_condition: bool = Field(True, description="whether [CLS_u] is part of the condition; Table 3b")
     project_recovered: bool = Field(False, description="whether the head gets P c~ in place of c~")
     reproject: bool = Field(False, description="whether u~ is projected by I - P")
-    denoiser_layers: int = Field(4, ge=2, description="layers of the denoising transformer")
+    denoiser: Literal["prefix", "joint"] = Field("prefix", description="whether z_t alone looks at time and condition, or all at all")
+    denoiser_layers: int = Field(4, ge=1, description="layers of the denoising transformer")
     denoiser_hidden: int = Field(1024, ge=1, description="width of its feed-forward layers")
     sampling_steps: int = Field(50, ge=1, le=1000, description="DDIM steps of Eq. 21")
     draws: int = Field(5, ge=1, description="samples whose mean is u~")
@@ -145,7 +148,7 @@ class MUST(Model):
     def _generator(self) -> Generator:
         c = self.config
         denoiser = {"layers": c.denoiser_layers, "heads": c.heads, "d_hidden": c.denoiser_hidden}
-        return latent_generator(c.generator, c.d_model, steps=c.sampling_steps, **denoiser)
+        return latent_generator(c.generator, c.d_model, steps=c.sampling_steps, joint=c.denoiser == "joint", **denoiser)
 
     def _stream_of(self, modality: str) -> PatchStream | GroupStream:
         return cast(PatchStream | GroupStream, self.streams[modality])

@@ -12,39 +12,19 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 TRAINING_STEPS = 1000
 BETA_FIRST, BETA_LAST = 1e-4, 0.02
 FIRST_SCALE = 0.01  # of the last linear map before training, so that the other weights have a gradient
+LOOKS = ((1, 1, 1, 1), (0, 1, 0, 0), (0, 0, 1, 1), (0, 0, 1, 1))  # the token of a row at that of a column: z_t, time, condition, prior
 SLOWEST = 10_000.0  # longest wavelength of the time embedding, over 2 pi
-
-
-@dataclass(frozen=True)
-class Known:
-    """Tokens beside that of z_t as they enter the first layer.
-
-    Args:
-        tokens: of the time, or of condition and prior.
-        projected: their queries, keys and values in the first layer.
-    """
-
-    tokens: Float[Tensor, "batch known d_model"]
-    projected: Float[Tensor, "batch known three_d_model"]
-
-    def repeated(self, times: int) -> "Known":
-        """All rows, that many times one after the other."""
-        return Known(self.tokens.repeat(times, 1, 1), self.projected.repeat(times, 1, 1))
-
-    def each_for(self, n: int) -> "list[Known]":
-        """Every row on its own, standing for n rows."""
-        tokens, projected = (part[:, None].expand(-1, n, -1, -1).unbind() for part in (self.tokens, self.projected))
-        return [Known(*row) for row in zip(tokens, projected, strict=True)]
 
 
 class DenoiserLayer(nn.Module):
@@ -73,20 +53,20 @@ class DenoiserLayer(nn.Module):
     def forward(
         self,
         tokens: Float[Tensor, "batch tokens d_model"],
-        projected: Float[Tensor, "batch tokens three_d_model"],
-        n_read: int | None = None,
-    ) -> Float[Tensor, "batch read d_model"]:
-        """The tokens after each has looked at all.
+        projected: Float[Tensor, "batch seen three_d_model"],
+        looks: Bool[Tensor, "tokens seen"] | None = None,
+    ) -> Float[Tensor, "batch tokens d_model"]:
+        """The tokens after each has looked at the others.
 
         Args:
-            tokens: what comes in.
-            projected: their queries, keys and values.
-            n_read: only so many of the first tokens are computed; the others are looked at.
+            tokens: those to compute.
+            projected: queries, keys and values of all that there are, these first.
+            looks: who looks at whom; None: all at all.
         """
-        n, n_tokens, _ = projected.shape
-        query, key, value = projected.view(n, n_tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
-        attended = scaled_dot_product_attention(query[:, :, :n_read], key, value).transpose(1, 2).flatten(2)
-        tokens = tokens[:, :n_read] + self.mix(attended)
+        n, n_seen, _ = projected.shape
+        query, key, value = projected.view(n, n_seen, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
+        attended = scaled_dot_product_attention(query[:, :, : tokens.shape[1]], key, value, attn_mask=looks)
+        tokens = tokens + self.mix(attended.transpose(1, 2).flatten(2))
         return tokens + self.narrow(gelu(self.widen(self.norm_feed(tokens))))
 
 
@@ -96,76 +76,115 @@ class Denoiser(nn.Module):
     Targets are standardised; were they standard normal, E[epsilon | z_t] would be sqrt(1 - alpha_t) z_t. The transformer gives
     the difference to that, and almost none before training: it begins at a sound sampler and learns what the data add.
 
-    The last layer computes the token that is read alone, and the first layer's projections of what does not change with z_t
-    are computed before: the result is that of the whole transformer.
+    The paper does not say who looks at whom. Here z_t looks at all, condition and prior at each other, the time at itself: what
+    these are in each layer is the same in every step of a patient, or for every patient of a step, and a sampler computes it once.
+    With `joint` every token looks at every other.
 
     Args:
         d_model: width of z, of the condition and of every token.
         layers: transformer layers.
         heads: attention heads.
         d_hidden: width inside the feed-forward parts.
+        joint: whether all tokens look at all.
 
     Raises:
-        ValueError: heads do not divide the width, or there is no layer.
+        ValueError: heads do not divide the width, the width is odd, or there is no layer.
     """
 
     frequencies: Tensor
+    looks: Tensor
 
-    def __init__(self, d_model: int, *, layers: int = 4, heads: int = 8, d_hidden: int = 1024):
+    def __init__(self, d_model: int, *, layers: int = 4, heads: int = 8, d_hidden: int = 1024, joint: bool = False):
         super().__init__()
         if heads < 1 or d_model % heads or d_model % 2:
             raise ValueError(
                 f"a denoiser of width {d_model} cannot have {heads} heads; choose an even width that is a multiple of the heads."
             )
-        if layers < 2:
-            raise ValueError(f"a denoiser needs at least 2 layers, got {layers}; the paper's has 4.")
+        if layers < 1:
+            raise ValueError(f"a denoiser needs at least 1 layer, got {layers}; the paper's has 4.")
+        self.joint = joint
         self.embed_noisy = nn.Linear(d_model, d_model)
         self.embed_time = nn.Sequential(nn.Linear(d_model, d_model), nn.SiLU(), nn.Linear(d_model, d_model))
         self.embed_condition = nn.Linear(d_model, d_model)
-        self.opening = DenoiserLayer(d_model, heads, d_hidden)
-        self.between = nn.ModuleList([DenoiserLayer(d_model, heads, d_hidden) for _ in range(layers - 2)])
-        self.last = DenoiserLayer(d_model, heads, d_hidden)
+        self.layers = nn.ModuleList([DenoiserLayer(d_model, heads, d_hidden) for _ in range(layers)])
         self.norm = nn.LayerNorm(d_model)
         self.read = nn.Linear(d_model, d_model)
         self.read.weight.data.mul_(FIRST_SCALE)
         nn.init.zeros_(self.read.bias)
         exponents = torch.arange(d_model // 2) / (d_model // 2)
         self.register_buffer("frequencies", torch.exp(-math.log(SLOWEST) * exponents), persistent=False)
-
-    def time_tokens(self, time: Int[Tensor, " n"]) -> Known:
-        """The token of each time step, from sines and cosines of it."""
-        angles = time[:, None] * self.frequencies
-        return self._known(self.embed_time(torch.cat([angles.sin(), angles.cos()], dim=-1))[:, None])
-
-    def condition_tokens(self, condition: Float[Tensor, "batch d_model"], prior: Float[Tensor, " d_model"] | None) -> Known:
-        """The tokens of each patient's condition and, where there is one, of the prior, the same for all patients."""
-        tokens = self.embed_condition(condition)[:, None]
-        if prior is not None:
-            tokens = torch.cat([tokens, prior.expand(len(tokens), 1, -1)], dim=1)
-        return self._known(tokens)
+        self.register_buffer("looks", torch.tensor(LOOKS, dtype=torch.bool), persistent=False)
 
     def forward(
-        self, noisy: Float[Tensor, "batch d_model"], time: Known, condition: Known, share: Float[Tensor, "#batch 1"]
+        self,
+        noisy: Float[Tensor, "batch d_model"],
+        time: Int[Tensor, " batch"],
+        condition: Float[Tensor, "batch d_model"],
+        prior: Float[Tensor, " d_model"] | None,
     ) -> Float[Tensor, "batch d_model"]:
         """The noise in z_t.
 
         Args:
             noisy: z_t.
-            time: from `time_tokens`.
-            condition: from `condition_tokens`.
-            share: sqrt(1 - alpha_t), from `noise_share`.
+            time: t - 1.
+            condition: c of each patient.
+            prior: CLS_u, the same for all patients, or None.
         """
-        token = self.embed_noisy(noisy)[:, None]
-        projected = torch.cat([self.opening.project(token), time.projected, condition.projected], dim=1)
-        tokens = self.opening(torch.cat([token, time.tokens, condition.tokens], dim=1), projected)
-        for layer in self.between:
-            assert isinstance(layer, DenoiserLayer)
-            tokens = layer(tokens, layer.project(tokens))
-        tokens = self.last(tokens, self.last.project(tokens), n_read=1)
-        return torch.addcmul(self.read(self.norm(tokens[:, 0])), share, noisy)
+        tokens = torch.cat([self.embed_noisy(noisy)[:, None], self._time_tokens(time), self._condition_tokens(condition, prior)], dim=1)
+        looks = None if self.joint else self.looks[: tokens.shape[1], : tokens.shape[1]]
+        *layers, last = self._layers()
+        for layer in layers:
+            tokens = layer(tokens, layer.project(tokens), looks)
+        read = last(tokens[:, :1], last.project(tokens))  # z_t looks at all; the others are not read
+        return self._noise(read, noisy, noise_share(time))
 
-    def _known(self, tokens: Tensor) -> Known:
-        return Known(tokens, self.opening.project(tokens))
+    def at_steps(
+        self,
+        times: Int[Tensor, " steps"],
+        condition: Float[Tensor, "batch d_model"],
+        prior: Float[Tensor, " d_model"] | None,
+    ) -> Callable[[Float[Tensor, "batch d_model"], int], Float[Tensor, "batch d_model"]]:
+        """The noise in z_t as a function of z_t and the index of the step, for patients who stay the same.
+
+        The tokens that do not look at z_t are computed here, once for all steps.
+        """
+        if self.joint:
+            return lambda noisy, step: self(noisy, times[step].expand(len(noisy)), condition, prior)
+        of_times, of_condition = self._seen(self._time_tokens(times)), self._seen(self._condition_tokens(condition, prior))
+        shares = noise_share(times)
+
+        def noise(noisy: Tensor, step: int) -> Tensor:
+            token = self.embed_noisy(noisy)[:, None]
+            for layer, of_time, of_patients in zip(self._layers(), of_times, of_condition, strict=True):
+                own, at_step = layer.project(token), of_time[step].expand(len(noisy), -1, -1)
+                token = layer(token, torch.cat([own, at_step, of_patients], dim=1))
+            return self._noise(token, noisy, shares[step : step + 1])
+
+        return noise
+
+    def _time_tokens(self, time: Int[Tensor, " n"]) -> Float[Tensor, "n 1 d_model"]:
+        """From sines and cosines of the time."""
+        angles = time[:, None] * self.frequencies
+        return self.embed_time(torch.cat([angles.sin(), angles.cos()], dim=-1))[:, None]
+
+    def _condition_tokens(self, condition: Tensor, prior: Tensor | None) -> Float[Tensor, "batch known d_model"]:
+        tokens = self.embed_condition(condition)[:, None]
+        return tokens if prior is None else torch.cat([tokens, prior.expand(len(tokens), 1, -1)], dim=1)
+
+    def _seen(self, tokens: Float[Tensor, "n known d_model"]) -> list[Float[Tensor, "n known three_d_model"]]:
+        """Queries, keys and values, in each layer, of tokens that look at each other only."""
+        layers = self._layers()
+        projected = [layers[0].project(tokens)]
+        for layer, after in pairwise(layers):
+            tokens = layer(tokens, projected[-1])
+            projected.append(after.project(tokens))
+        return projected
+
+    def _noise(self, read: Float[Tensor, "batch 1 d_model"], noisy: Tensor, share: Float[Tensor, "#batch 1"]) -> Tensor:
+        return torch.addcmul(self.read(self.norm(read[:, 0])), share, noisy)
+
+    def _layers(self) -> tuple[DenoiserLayer, ...]:
+        return tuple(cast(DenoiserLayer, layer) for layer in self.layers)
 
 
 def alphas() -> Float[Tensor, " training_steps"]:

@@ -113,15 +113,16 @@ class Diffusion(Generator):
         heads: attention heads.
         d_hidden: width inside the denoiser's feed-forward parts.
         steps: sampling steps.
+        joint: whether time and condition look at the noisy target too.
     """
 
     stochastic = True
     trained = True
 
-    def __init__(self, d_model: int, *, layers: int, heads: int, d_hidden: int, steps: int):
+    def __init__(self, d_model: int, *, layers: int, heads: int, d_hidden: int, steps: int, joint: bool = False):
         super().__init__(d_model)
         self.times = sampling_times(steps)
-        self.network = Denoiser(d_model, layers=layers, heads=heads, d_hidden=d_hidden)
+        self.network = Denoiser(d_model, layers=layers, heads=heads, d_hidden=d_hidden, joint=joint)
         self.average = MovingAverage(self.network)
 
     def loss(
@@ -132,9 +133,8 @@ class Diffusion(Generator):
         clean = self.standard_target(target)
         time = torch.randint(TRAINING_STEPS, (len(clean),), device=clean.device)
         noise = torch.randn_like(clean)
-        share = noise_share(time)
-        known = denoiser.time_tokens(time), denoiser.condition_tokens(self.standard_condition(condition), prior)
-        return (denoiser(add_noise(clean, noise, share), *known, share) - noise).square().mean()
+        noisy = add_noise(clean, noise, noise_share(time))
+        return (denoiser(noisy, time, self.standard_condition(condition), prior) - noise).square().mean()
 
     def after_step(self) -> None:
         """The moving average takes its step."""
@@ -148,14 +148,9 @@ class Diffusion(Generator):
     ) -> Float[Tensor, "draws batch d_model"]:
         """Draws of the target: all draws of all patients go through the denoiser together."""
         with torch.inference_mode():
-            denoiser = self.average.network
             times = torch.tensor(self.times, device=noise.device)
-            steps, shares = denoiser.time_tokens(times).each_for(noise[..., 0].numel()), noise_share(times).split(1)
-            patients = denoiser.condition_tokens(self.standard_condition(condition), prior).repeated(len(noise))
-
-            def predict_noise(noisy: Tensor, step: int) -> Tensor:
-                return denoiser(noisy, steps[step], patients, shares[step])
-
+            conditions = self.standard_condition(condition).repeat(len(noise), 1)
+            predict_noise = self.average.network.at_steps(times, conditions, prior)
             clean = ddim_sample(predict_noise, noise.flatten(0, 1), len(self.times))
             sample = self.from_standard(clean.view_as(noise))
         return sample.clone()  # what is made in inference mode could not enter a gradient later
@@ -269,7 +264,15 @@ class Nearest(Generator):
 
 
 def latent_generator(
-    kind: GeneratorKind, d_model: int, *, layers: int = 4, heads: int = 8, d_hidden: int = 1024, steps: int = 50, neighbours: int = 5
+    kind: GeneratorKind,
+    d_model: int,
+    *,
+    layers: int = 4,
+    heads: int = 8,
+    d_hidden: int = 1024,
+    steps: int = 50,
+    joint: bool = False,
+    neighbours: int = 5,
 ) -> Generator:
     """The generator of a kind; each takes from the options what it has.
 
@@ -280,10 +283,11 @@ def latent_generator(
         heads: its attention heads.
         d_hidden: width inside its feed-forward parts, and of the regressor's hidden layers.
         steps: its sampling steps, a divisor of 1,000.
+        joint: whether time and condition look at the noisy target in it.
         neighbours: training patients that `nearest` looks at.
     """
     kinds: dict[str, Callable[[], Generator]] = {
-        "diffusion": lambda: Diffusion(d_model, layers=layers, heads=heads, d_hidden=d_hidden, steps=steps),
+        "diffusion": lambda: Diffusion(d_model, layers=layers, heads=heads, d_hidden=d_hidden, steps=steps, joint=joint),
         "regressor": lambda: Regressor(d_model, d_hidden=d_hidden),
         "mean": lambda: TrainingMean(d_model),
         "zero": lambda: Zero(d_model),

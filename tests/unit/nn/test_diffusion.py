@@ -103,34 +103,57 @@ def _plain(denoiser: Denoiser, noisy, time, condition, prior):
         denoiser.embed_condition(condition),
     ]
     tokens = torch.stack([*tokens, prior.expand_as(noisy)] if prior is not None else tokens, dim=1)
-    for layer in (denoiser.opening, *denoiser.between, denoiser.last):
+    looks = torch.ones(4, 4, dtype=torch.bool)
+    if not denoiser.joint:  # rows look at columns: z_t, time, condition, prior
+        looks = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]], dtype=torch.bool)
+    hidden = ~looks[: tokens.shape[1], : tokens.shape[1]]
+    for layer in denoiser.layers:
         query, key, value = layer.query_key_value(layer.norm_attention(tokens)).chunk(3, -1)
         heads = []
         for q, k, v in zip(query.chunk(layer.heads, -1), key.chunk(layer.heads, -1), value.chunk(layer.heads, -1), strict=True):
-            heads.append(torch.softmax(q @ k.transpose(1, 2) / math.sqrt(q.shape[-1]), -1) @ v)
+            score = (q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])).masked_fill(hidden, -math.inf)
+            heads.append(torch.softmax(score, -1) @ v)
         tokens = tokens + layer.mix(torch.cat(heads, -1))
         tokens = tokens + layer.narrow(torch.nn.functional.gelu(layer.widen(layer.norm_feed(tokens))))
     return (1 - alphas()[time][:, None]).sqrt() * noisy + denoiser.read(denoiser.norm(tokens))[:, 0]
 
 
+@pytest.mark.parametrize("joint", [True, False])
 @pytest.mark.parametrize("with_prior", [True, False])
-@pytest.mark.parametrize("layers", [2, 4])
-def test_the_lean_denoiser_is_the_whole_transformer_read_at_its_token(layers, with_prior):
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_the_lean_denoiser_is_the_whole_transformer_read_at_its_token(layers, with_prior, joint):
     torch.manual_seed(0)
-    denoiser = Denoiser(16, layers=layers, heads=4, d_hidden=24).double()
+    denoiser = Denoiser(16, layers=layers, heads=4, d_hidden=24, joint=joint).double()
+    denoiser.read.weight.data.mul_(100)  # what the layers say shall count
     noisy, condition = torch.randn(2, 5, 16, dtype=torch.float64)
     prior = torch.randn(16, dtype=torch.float64) if with_prior else None
     time = torch.tensor([0, 999, 5, 500, 77])
-    known = (denoiser.time_tokens(time), denoiser.condition_tokens(condition, prior))
-    assert torch.allclose(denoiser(noisy, *known, noise_share(time)), _plain(denoiser, noisy, time, condition, prior), atol=1e-12)
+    whole = _plain(denoiser, noisy, time, condition, prior)
+    assert torch.allclose(denoiser(noisy, time, condition, prior), whole, atol=1e-12)
 
 
-def test_every_weight_of_the_denoiser_has_a_gradient():
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("with_prior", [True, False])
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_a_sampler_that_knows_the_other_tokens_sees_the_same_noise_in_every_step(layers, with_prior, joint):
     torch.manual_seed(0)
-    denoiser = Denoiser(8, layers=2, heads=2, d_hidden=8)
+    denoiser = Denoiser(16, layers=layers, heads=4, d_hidden=24, joint=joint).double()
+    denoiser.read.weight.data.mul_(100)
+    condition = torch.randn(5, 16, dtype=torch.float64)
+    prior = torch.randn(16, dtype=torch.float64) if with_prior else None
+    times = torch.tensor([999, 499, 0])
+    noise = denoiser.at_steps(times, condition, prior)
+    for step, time in enumerate(times):
+        noisy = torch.randn(5, 16, dtype=torch.float64)
+        assert torch.allclose(noise(noisy, step), _plain(denoiser, noisy, time.expand(5), condition, prior), atol=1e-12)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_every_weight_of_the_denoiser_has_a_gradient(joint):
+    torch.manual_seed(0)
+    denoiser = Denoiser(8, layers=2, heads=2, d_hidden=8, joint=joint)
     time = torch.tensor([3, 900])
-    known = (denoiser.time_tokens(time), denoiser.condition_tokens(torch.randn(2, 8), torch.randn(8)))
-    denoiser(torch.randn(2, 8), *known, noise_share(time)).square().sum().backward()
+    denoiser(torch.randn(2, 8), time, torch.randn(2, 8), torch.randn(8)).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in denoiser.parameters())
 
 
@@ -145,9 +168,8 @@ def test_the_denoiser_of_the_paper_has_three_and_a_half_million_weights():
 def test_an_untrained_denoiser_is_nearly_that_of_standard_normal_data():
     torch.manual_seed(0)
     denoiser, time, noisy = Denoiser(8, d_hidden=8, heads=2), torch.tensor([0, 400, 999]), torch.randn(3, 8)
-    known = (denoiser.time_tokens(time), denoiser.condition_tokens(torch.randn(3, 8), None))
     best = (1 - alphas()[time][:, None]).sqrt() * noisy
-    assert torch.allclose(denoiser(noisy, *known, noise_share(time)), best, atol=0.05)
+    assert torch.allclose(denoiser(noisy, time, torch.randn(3, 8), None), best, atol=0.05)
 
 
 @pytest.mark.parametrize(("d_model", "heads"), [(10, 4), (9, 3), (8, 0)])
@@ -156,9 +178,9 @@ def test_heads_that_do_not_divide_the_width_are_refused(d_model, heads):
         Denoiser(d_model, heads=heads)
 
 
-def test_a_denoiser_of_one_layer_is_refused():
-    with pytest.raises(ValueError, match="a denoiser needs at least 2 layers, got 1"):
-        Denoiser(8, layers=1)
+def test_a_denoiser_without_layers_is_refused():
+    with pytest.raises(ValueError, match="a denoiser needs at least 1 layer, got 0"):
+        Denoiser(8, layers=0)
 
 
 def test_the_library_is_not_loaded_before_something_is_sampled():
