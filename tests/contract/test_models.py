@@ -212,6 +212,18 @@ def test_evidence_does_not_depend_on_training_mode(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_similarities_are_cosines_of_each_patient_who_lacks_nothing(name):
+    model = build(name).eval()
+    whole = bag(model.needs)
+    with torch.no_grad():
+        found = model.similarities(model(whole))
+    for pair, cosines in found.items():
+        assert len(pair) == 2
+        assert cosines.shape == (len(whole),)
+        assert bool((cosines.abs() <= 1 + 1e-6).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_config_refuses_unknown_keys(name):
     with pytest.raises(ValueError, match="dmodel"):
         entry_of(name).load().Config(dmodel=3)

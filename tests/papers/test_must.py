@@ -390,6 +390,28 @@ def test_with_three_modalities_readings_are_averaged_and_compared_pair_by_pair()
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("modalities", [TWO, THREE])
+def test_fig_5_and_10_are_cosines_of_specific_shared_and_global_vectors_and_of_g_with_the_sums_of_eq_10(modalities):
+    model, whole = tiny(modalities=modalities), bag(modalities, {"omics": "b"})
+    found = model.similarities(model(whole))
+    for i, patient in enumerate(whole.patients):
+        if patient == "b":  # lacks omics: nothing to compare
+            assert all(bool(values[i].isnan()) for values in found.values())
+            continue
+        g, u, c = by_loops(model, whole, i)
+        read_in = {m: mean([c[n, m] for n in modalities if n != m]) for m in modalities}
+        expected = {}
+        for m, n in combinations(modalities, 2):
+            expected[f"specific {m}", f"specific {n}"] = cosine(u[m], u[n])
+            expected[f"shared read in {m}", f"shared read in {n}"] = cosine(read_in[m], read_in[n])
+            expected[f"global {m}", f"global {n}"] = cosine(g[m], g[n])
+        for m in modalities:
+            for n in modalities:
+                expected[f"global {m}", f"specific + shared {n}"] = cosine(g[m], plus(u[n], read_in[n]))
+        assert {pair: float(values[i]) for pair, values in found.items()} == pytest.approx(expected, rel=1e-8, abs=1e-10)
+
+
+@torch.no_grad()
 def test_with_three_modalities_the_head_gets_three_specific_components_and_one_shared():
     model, whole = tiny(modalities=THREE), bag(THREE)
     prediction = model(whole)

@@ -90,6 +90,10 @@ class Model(nn.Module):
         """Predictions that each rest on one draw of what a patient lacks; none where a model draws nothing."""
         return ()
 
+    def similarities(self, prediction: Prediction) -> dict[tuple[str, str], Float[Tensor, " batch"]]:
+        """Cosines of vectors in the evidence, by the names of the two; NaN for patients who lack one. Most models show none."""
+        return {}
+
     def trained_in(self, stage: Stage) -> Iterable[tuple[str, nn.Parameter]]:
         """The parameters, by name, that a stage trains: all of them in most models."""
         return self.named_parameters()

@@ -27,7 +27,7 @@ No code was published; what the print leaves open, and departures (each is an op
 """
 
 from collections.abc import Iterable, Mapping
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -171,6 +171,20 @@ class MUST(Model):
         parts = self._components(bag)
         generated = self._generated(bag, parts, n_draws)
         return tuple(self._predict(parts, {m: drawn[i] for m, drawn in generated.items()}) for i in range(n_draws))
+
+    def similarities(self, prediction: Prediction) -> dict[tuple[str, str], Float[Tensor, " batch"]]:
+        """Fig. 5 and 10: of specific, of shared and of global vectors, and of each g with each u^ + c^ (Eq. 10)."""
+        evidence = prediction.evidence
+        read = {(n, m): evidence["read"][f"{n}<-{m}"] for n, m in self.pairs}
+        parts = Components(evidence["present"], evidence["whole"], evidence["specific"], read)
+        whole = {f"global {m}": parts.whole[m] for m in self.modalities}
+        specific = {f"specific {m}": parts.specific[m] for m in self.modalities}
+        shared = {f"shared read in {m}": parts.read_in(m) for m in self.modalities}
+        composed = {f"specific + shared {m}": parts.specific[m] + parts.read_in(m) for m in self.modalities}
+        pairs = [pair for of_kind in (specific, shared, whole) for pair in combinations(of_kind, 2)]
+        vectors = whole | specific | shared | composed
+        found = {pair: (vectors[pair[0]], vectors[pair[1]]) for pair in (*pairs, *product(whole, composed))}
+        return {pair: torch.where(parts.complete, cosine_similarity(*both, dim=-1), torch.nan) for pair, both in found.items()}
 
     def _components(self, bag: Bag) -> Components:
         """Eq. 7-9, one patient at a time."""

@@ -82,6 +82,7 @@ def page(run: RunFolder) -> str:
         groups={name: _risk_group_notes(real, name) for name in facts},
         pictures=_pictures(real),
         model_table=tables.model_table(real),
+        cost_table=tables.cost_table(real),
         provenance=tables.provenance_table(run.provenance, "Provenance"),
     )
 

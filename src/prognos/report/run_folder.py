@@ -24,8 +24,9 @@ COMPARISON = (
 METRICS = ("model", "variant", "cohort", "seed", "fold", "missing", "metric", "value")
 SURVIVAL = (*KEYS, "horizon", "survival")
 SPLITS = ("patient_id", "fold")
+SIMILARITIES = (*(key for key in KEYS if key != "missing"), "left", "right", "cosine")
 LOG = ("cohort", "label", "seed", "fold", "stage", "epoch", "step")
-TEXT = ("model", "variant", "cohort", "missing", "patient_id", "metric", "stage", "label", "selection")
+TEXT = ("model", "variant", "cohort", "missing", "patient_id", "metric", "stage", "label", "selection", "left", "right")
 
 CALIBRATION_HORIZONS = (365.0, 1095.0, 1825.0)
 ROWS_AT_ONCE = 500_000
@@ -49,6 +50,17 @@ class ModelFacts(Facts):
     parameters: int | None = None
 
 
+class CostFacts(Facts):
+    """What one model or variant cost on one cohort: medians over its fits; predictions in CPU seconds a patient, by missing pattern."""
+
+    model: str = ""
+    variant: str = "base"
+    cohort: str = ""
+    parameters: int | None = None
+    fit_seconds: float | None = None
+    predict_seconds: dict[str, float] = Field(default_factory=dict)
+
+
 class StudyFacts(Facts):
     """Content of study.json."""
 
@@ -61,6 +73,7 @@ class StudyFacts(Facts):
     warnings: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     models: dict[str, ModelFacts] = Field(default_factory=dict)
+    cost: tuple[CostFacts, ...] = ()
     canary: bool = False
     simulated: bool = False
 
@@ -104,6 +117,7 @@ class RunFolder:
         survival: survival.csv.gz at the horizons of the calibration figure only.
         splits: splits.csv.
         logs: every log.csv, with cohort, label, seed and fold from its place.
+        similarities: similarities.csv; only models that take patients apart have any.
         study: study.json.
         cohorts: cohort.json, an entry for each cohort of the predictions.
         provenance: provenance.json.
@@ -118,6 +132,7 @@ class RunFolder:
     survival: pd.DataFrame
     splits: pd.DataFrame
     logs: pd.DataFrame
+    similarities: pd.DataFrame
     study: StudyFacts
     cohorts: Mapping[str, CohortFacts]
     provenance: Mapping[str, Any]
@@ -152,6 +167,7 @@ def read_run_folder(path: Path) -> RunFolder:
         survival=_labelled(_survival(path / "survival.csv.gz", gaps)),
         splits=_optional_table(path / "splits.csv", SPLITS, gaps),
         logs=_logs(path / "models", gaps),
+        similarities=_labelled(_optional_table(path / "similarities.csv", SIMILARITIES, gaps, said=False)),
         study=_study(path, gaps),
         cohorts={name: _cohort(name, facts, gaps) for name in predictions.cohort.unique()},
         provenance=_json(path / "provenance.json", gaps),
@@ -207,10 +223,11 @@ def _needed_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise RunFolderError(f"{path} {_reason(error)}; mend the file or make the run again.") from error
 
 
-def _optional_table(path: Path, columns: Sequence[str], gaps: list[str]) -> pd.DataFrame:
+def _optional_table(path: Path, columns: Sequence[str], gaps: list[str], *, said: bool = True) -> pd.DataFrame:
+    """A table, or none of its rows; where `said`, its absence is a gap."""
     nothing = pd.DataFrame({column: pd.Series(dtype=object if column in TEXT else float) for column in columns})
     if not path.is_file():
-        gaps.append(f"{path.name} is absent.")
+        gaps += [f"{path.name} is absent."] if said else []
         return nothing
     try:
         return _read_table(path, columns)

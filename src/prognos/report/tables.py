@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from prognos.metrics import METRICS
-from prognos.report.run_folder import CohortFacts, RunFolder, missing_in_words
+from prognos.report.run_folder import CohortFacts, RunFolder, label, missing_in_words
 from prognos.report.verdicts import (
     CANARY,
     Verdict,
@@ -108,10 +108,10 @@ def _metric_table(run: RunFolder, cohort: str, missing: str) -> Table:
     metrics = list(dict.fromkeys(rows.metric[rows["mean"].notna()]))
     found = {(row.label, row.metric): row for row in rows.itertuples()}
     body: list[tuple[Cell, ...]] = []
-    for label in dict.fromkeys(rows.label):
-        cells = [Cell(label, label)]
+    for name in dict.fromkeys(rows.label):
+        cells = [Cell(name, name)]
         for metric in metrics:
-            row = found.get((label, metric))
+            row = found.get((name, metric))
             cells.append(Cell("–") if row is None or pd.isna(row.mean) else _metric_cell(row, metric, run.study.reference))
         body.append(tuple(cells))
     if body:
@@ -260,6 +260,25 @@ def model_table(run: RunFolder) -> Table:
         parameters = facts.parameters if facts else None
         rows.append((Cell(name, name), _count(parameters), Cell(summary or "–"), Cell(paper or "–")))
     return Table("Models", ("Model", "Parameters", "What it does", "Paper"), tuple(rows))
+
+
+def cost_table(run: RunFolder) -> Table:
+    """What each model cost, and each of its variants."""
+    rows = [row for row in run.study.cost if not row.variant.endswith(CANARY)]
+    patterns = list(dict.fromkeys(pattern for row in rows for pattern in row.predict_seconds))
+    titles = [f"Prediction {missing_in_words(pattern) or 'complete'}, ms" for pattern in patterns]
+    body = []
+    for row in rows:
+        name = label(row.model, row.variant)
+        times = [row.predict_seconds.get(pattern) for pattern in patterns]
+        cells = [Cell("–") if spent is None else Cell(f"{1000 * spent:,.1f}", spent) for spent in times]
+        fit = Cell("–") if row.fit_seconds is None else Cell(f"{row.fit_seconds:,.1f}", row.fit_seconds)
+        body.append((Cell(name, name), Cell(row.cohort, row.cohort), _count(row.parameters), fit, *cells))
+    caption = (
+        "What the models cost on this machine: a fit with its predictions in seconds, a patient's prediction in milliseconds of one "
+        "core, reading included; medians over folds and seeds"
+    )
+    return Table(caption, ("Model", "Cohort", "Parameters", "Fit, s", *titles), tuple(body))
 
 
 def provenance_table(provenance: Mapping[str, Any], caption: str) -> Table:

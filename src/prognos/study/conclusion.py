@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from prognos.config import Recipe
 from prognos.models import MODELS
 from prognos.study import provenance
 from prognos.study.comparison import Assessment, assess
-from prognos.study.fold import told_of
+from prognos.study.fold import SIMILARITIES, told_of
 from prognos.study.plan import BASE, Job, Plan, reference_of
 from prognos.study.study import read_table
 
@@ -25,9 +26,11 @@ def collect(folder: Path, plan: Plan) -> None:
     reported = [job.folder for job in plan.jobs if job.reported and (folder / job.folder / "predictions.csv").is_file()]
     if not reported:
         raise ValueError("no model of this study could be fitted on any fold: look at done.json under models/ for the reasons.")
-    for name in ("predictions.csv", "survival.csv.gz"):
-        parts = [pd.read_csv(folder / place / name, dtype=str, keep_default_na=False) for place in reported]
-        files.write_csv(folder / name, pd.concat(parts, ignore_index=True))
+    for name in ("predictions.csv", "survival.csv.gz", SIMILARITIES):
+        paths = [folder / place / name for place in reported]
+        parts = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths if name != SIMILARITIES or path.is_file()]
+        if parts:
+            files.write_csv(folder / name, pd.concat(parts, ignore_index=True))
 
 
 def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds], record: Mapping[str, Any]) -> None:
@@ -56,6 +59,7 @@ def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds
             name: {"summary": MODELS[name].summary, "paper": MODELS[name].paper, "parameters": told[name].get("parameters")}
             for name in told
         },
+        "cost": _cost(folder, reported),
         "canary": study.canary,
         "simulated": any((path / SIMULATED).is_file() for path in recipe.cohort.path),
     }
@@ -123,6 +127,26 @@ def _not_fitted(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         {"model": job.model, "variant": job.variant, "cohort": job.cohort, "reason": f"seed {job.seed}, fold {job.fold}: {reason}"}
         for job, reason in reasons
         if reason
+    ]
+
+
+def _cost(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Of each model and variant: numbers trained, seconds of a fit with its predictions, CPU seconds to predict a patient, by pattern."""
+    told: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for job in jobs:
+        said = told_of(folder, job) or {}
+        if "predict_seconds" in said:
+            told.setdefault((job.model, job.variant, job.cohort), []).append(said)
+    return [
+        {
+            "model": model,
+            "variant": variant,
+            "cohort": cohort,
+            "parameters": rows[0]["parameters"],
+            "fit_seconds": median(row["seconds"] for row in rows),
+            "predict_seconds": {p: round(median(row["predict_seconds"][p] for row in rows), 5) for p in rows[0]["predict_seconds"]},
+        }
+        for (model, variant, cohort), rows in told.items()
     ]
 
 

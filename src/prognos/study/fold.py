@@ -27,6 +27,9 @@ KEYS = ("model", "variant", "cohort", "seed", "fold", "missing", "patient_id")
 PREDICTION_COLUMNS = (*KEYS, "time", "event", "risk", "threshold")
 SURVIVAL_COLUMNS = (*KEYS, "horizon", "survival")
 FIXED_HORIZONS = (365.0, 1095.0, 1825.0)
+SIMILARITY_COLUMNS = (*(key for key in KEYS if key != "missing"), "left", "right", "cosine")
+SIMILARITIES = "similarities.csv"
+"""Of models that show vectors in their evidence; of complete patients."""
 DONE = "done.json"
 STAGES = "stages"
 """Folder, in a run, of stages of training that variants have in common; gone when the study is done."""
@@ -70,9 +73,11 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
     except MissingModality as reason:
         return _leave(folder, {"seconds": round(time.monotonic() - started, 2), "not_applicable": str(reason)})
     fitted.save(folder)
-    predictions, survival, without_input, not_converged = [], [], {}, {}
+    predictions, survival, without_input, not_converged, predict_seconds = [], [], {}, {}, {}
     for pattern in job.missing:
+        asked = time.process_time()
         answered = predict_pattern(fitted, test, pattern, job.seed, horizons)
+        predict_seconds[pattern.text] = round((time.process_time() - asked) / max(1, len(test)), 5)
         without_input[pattern.text] = int(np.sum(answered.without_input))
         not_converged[pattern.text] = int(np.sum(answered.not_converged))
         rows = _keys(job, pattern, test)
@@ -83,12 +88,14 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
         )
         curves = rows.loc[rows.index.repeat(len(horizons))].assign(horizon=np.tile(horizons, len(rows)))
         survival.append(curves.assign(survival=np.round(np.asarray(answered.survival, float).reshape(-1), 6)))
+        if pattern.text == "none" and answered.similarities:
+            files.write_csv(folder / SIMILARITIES, _cosines(rows, answered.similarities))
     if job.missing:
         files.write_csv(folder / "predictions.csv", pd.concat(predictions, ignore_index=True)[list(PREDICTION_COLUMNS)])
         files.write_csv(folder / "survival.csv.gz", pd.concat(survival, ignore_index=True)[list(SURVIVAL_COLUMNS)])
     told = {"parameters": n_parameters(fitted), "epochs": epochs, "tested": len(test)}
-    counts = {"without_input": without_input, "not_converged": not_converged}
-    return _leave(folder, {"seconds": round(time.monotonic() - started, 2), **told, **counts})
+    by_pattern = {"without_input": without_input, "not_converged": not_converged, "predict_seconds": predict_seconds}
+    return _leave(folder, {"seconds": round(time.monotonic() - started, 2), **told, **by_pattern})
 
 
 def _leave(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +192,12 @@ def _share(report: Callable[[float], None], begin: float, end: float) -> Callabl
         report(begin + (end - begin) * step.epoch / max(1, step.epochs))
 
     return progress
+
+
+def _cosines(rows: pd.DataFrame, similarities: Mapping[tuple[str, str], np.ndarray]) -> pd.DataFrame:
+    """A row for each patient who has both vectors of a pair."""
+    parts = [rows.assign(left=left, right=right, cosine=np.round(values, 6)) for (left, right), values in similarities.items()]
+    return pd.concat(parts, ignore_index=True).dropna(subset=["cosine"])[list(SIMILARITY_COLUMNS)]
 
 
 def _keys(job: Job, pattern: Pattern, test: Cohort) -> pd.DataFrame:

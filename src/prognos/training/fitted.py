@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class Predictions:
         high: the 95th percentile.
         survival_low: (patients, horizons), the same of the curves.
         survival_high: likewise.
+        similarities: cosines of vectors that the model shows in its evidence, by the names of the two; NaN for patients who lack one.
     """
 
     patients: tuple[str, ...]
@@ -66,6 +67,7 @@ class Predictions:
     high: np.ndarray
     survival_low: np.ndarray
     survival_high: np.ndarray
+    similarities: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class Fitted:
         risk, curves = np.full(len(chosen), np.nan), np.full((len(chosen), len(times)), np.nan)
         with_input, not_converged = np.zeros(len(chosen), dtype=bool), np.zeros(len(chosen), dtype=bool)
         spread, spread_of_curves = np.full((2, len(chosen)), np.nan), np.full((2, len(chosen), len(times)), np.nan)
+        similarities: dict[tuple[str, str], np.ndarray] = {}
         place = {patient: i for i, patient in enumerate(chosen)}
         grid = torch.as_tensor(times)
         for bag, prediction in self.predictions(cohort, chosen, without=without, absent=absent):
@@ -135,6 +138,8 @@ class Fitted:
             curves[rows] = self.model.head.survival_curve(prediction, grid.to(prediction.risk.device)).cpu().numpy()
             with_input[rows] = _has_input(bag, self.model).cpu().numpy()
             not_converged[rows] = _not_converged(prediction)
+            for pair, cosines in self.model.similarities(prediction).items():
+                similarities.setdefault(pair, np.full(len(chosen), np.nan))[rows] = cosines.cpu().numpy()
             drawn = self._drawn(bag, draws, grid)
             if drawn is not None:
                 lacking = [row for row, gone in zip(rows, (~_complete(bag, self.model)).tolist(), strict=True) if gone]
@@ -150,7 +155,9 @@ class Fitted:
         spread[:, nothing], spread_of_curves[:, nothing] = np.nan, np.nan
         risk[nothing] = self.threshold
         curves[nothing] = self.marginal.survival_curve(Prediction(torch.zeros(1)), grid).numpy()
-        return Predictions(chosen, risk, times, curves, nothing, not_converged & with_input, *spread, *spread_of_curves)
+        return Predictions(
+            chosen, risk, times, curves, nothing, not_converged & with_input, *spread, *spread_of_curves, similarities=similarities
+        )
 
     def _drawn(self, bag: Bag, draws: int, grid: torch.Tensor) -> tuple[np.ndarray, np.ndarray] | None:
         """Risks (draws, batch) and curves (draws, batch, horizons) of single draws; None where nothing is drawn."""

@@ -43,6 +43,7 @@ def write_run(folder: Path, *, cohort: str = COHORT) -> Path:
                 metrics.append({**key, "fold": fold, "metric": "concordance", "value": round(value, 4)})
             _write_logs(folder, cohort, model, seed, generator)
     _write_tables(folder, pd.concat(predictions), pd.concat(survival), pd.DataFrame(metrics))
+    _similarities(patients, cohort, generator).to_csv(folder / "similarities.csv", index=False)
     _comparison(cohort).to_csv(folder / "comparison.csv", index=False)
     (folder / "cohort.json").write_text(json.dumps({cohort: _cohort_facts(patients)}))
     (folder / "study.json").write_text(json.dumps(STUDY))
@@ -78,6 +79,23 @@ def _write_logs(folder: Path, cohort: str, model: str, seed: int, generator: np.
         place = folder / "models" / cohort / model / f"seed-{seed}" / f"fold-{fold}"
         place.mkdir(parents=True, exist_ok=True)
         log.to_csv(place / "log.csv", index=False)
+
+
+def _similarities(patients: pd.DataFrame, cohort: str, generator: np.random.Generator) -> pd.DataFrame:
+    """Of tta and, the same, of its variant; of abmil, others."""
+    means = {
+        ("specific histology", "specific omics"): 0.0,
+        ("shared read in histology", "shared read in omics"): 0.9,
+        ("global histology", "specific + shared histology"): 0.8,
+        ("global histology", "specific + shared omics"): -0.1,
+    }
+    parts = []
+    for (left, right), mean in means.items():
+        cosine = np.clip(mean + 0.05 * generator.normal(size=len(patients)), -1, 1).round(4)
+        for model, variant, shift in (("tta", "base", 0.0), ("tta", "regressor", 0.0), ("abmil", "base", 0.01)):
+            key = {"model": model, "variant": variant, "cohort": cohort, "seed": 1, "left": left, "right": right}
+            parts.append(patients[["patient_id", "fold"]].assign(**key, cosine=(cosine - shift).round(4)))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _comparison(cohort: str) -> pd.DataFrame:
@@ -149,6 +167,16 @@ STUDY = {
         "tta": {"summary": "transport of patches to prototypes", "paper": "TTA", "parameters": 1234567},
         "abmil": {"summary": "gated attention"},
     },
+    "cost": [
+        {
+            "model": "tta",
+            "variant": "base",
+            "cohort": COHORT,
+            "parameters": 1234567,
+            "fit_seconds": 12.25,
+            "predict_seconds": {"none": 0.0123, "omics": 0.004},
+        }
+    ],
     "canary": False,
     "simulated": False,
 }

@@ -148,6 +148,19 @@ def test_unusable_folds_and_warnings_are_shown(finished_page: str):
     assert "2 of 30 fits took their last epoch with a loss still falling." in text
 
 
+def test_the_page_says_what_each_model_cost(finished_page: str):
+    table = finished_page[finished_page.index('aria-label="What the models cost') :]
+    table = table[: table.index("</table>")]
+    assert "Prediction complete, ms" in table
+    assert "Prediction without omics, ms" in table
+    assert [text for text in ("1,234,567", "12.2", "12.3", "4.0") if f">{text}<" in table] == ["1,234,567", "12.2", "12.3", "4.0"]
+
+
+def test_components_have_a_section_where_a_model_shows_them(finished_page: str, finished: RunFolder, no_drawings: None):
+    assert 'id="components"' in finished_page
+    assert 'id="components"' not in page(replace(finished, similarities=finished.similarities.iloc[:0]))
+
+
 def test_an_honest_run_has_no_stamp(finished_page: str):
     assert "ORACLE" not in finished_page
     assert "Simulated patients" not in finished_page

@@ -6,7 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prognos.report.figures import FIGURES, calibration, exclusion_flow, fold_scores, forest, kaplan_meier, robustness, training_curves
+from prognos.report.figures import (
+    FIGURES,
+    calibration,
+    component_cosines,
+    component_map,
+    exclusion_flow,
+    fold_scores,
+    forest,
+    kaplan_meier,
+    robustness,
+    training_curves,
+)
 from prognos.report.figures.style import inline_svg, wrapped, years
 from prognos.report.run_folder import CohortFacts, RunFolder
 
@@ -56,7 +67,7 @@ def test_every_figure_says_how_to_read_it_in_one_sentence(kind: str):
 
 @pytest.mark.parametrize("kind", list(FIGURES))
 def test_a_cohort_of_which_nothing_is_known_gives_no_panel(kind: str, finished: RunFolder):
-    tables = ("predictions", "comparison", "metrics", "survival", "logs")
+    tables = ("predictions", "comparison", "metrics", "survival", "logs", "similarities")
     empty = replace(finished, cohorts={COHORT: CohortFacts()}, **{name: getattr(finished, name).iloc[:0] for name in tables})
     assert len(FIGURES[kind].data(empty, COHORT)) == 0
 
@@ -69,6 +80,28 @@ def test_robustness_goes_from_the_complete_cohort_to_one_without_the_modality(fi
     line = table[table.label == "tta"]
     assert line.rate.tolist() == [0.0, 0.5, 1.0]
     assert line["mean"].round(3).tolist() == [0.662, 0.642, 0.612]
+
+
+def test_cosines_rise_from_the_first_patient_to_the_last_for_pairs_of_one_kind(finished: RunFolder):
+    curves = component_cosines.data(finished, COHORT)
+    assert set(curves.pair) == {"specific histology and omics", "shared read in histology and omics"}
+    line = curves[(curves.panel == "tta") & curves.pair.str.startswith("specific")]
+    own = finished.similarities.query("label == 'tta' and left == 'specific histology'").cosine
+    assert line.cosine.tolist() == sorted(own)
+    assert line.share.tolist() == pytest.approx([(i + 1) / 200 for i in range(200)])
+
+
+def test_the_map_has_the_mean_of_each_global_vector_with_each_sum(finished: RunFolder):
+    cells = component_map.data(finished, COHORT).query("panel == 'tta'")
+    own = finished.similarities.query("label == 'tta' and right == 'specific + shared omics'").cosine
+    found = cells[cells.right == "specific + shared omics"].iloc[0]
+    assert (found["mean"], found.sd) == pytest.approx((own.mean(), own.std()))
+    assert len(cells) == 2
+
+
+@pytest.mark.parametrize("figure", [component_cosines, component_map])
+def test_variants_that_take_patients_apart_alike_are_drawn_once(figure, finished: RunFolder):
+    assert set(figure.data(finished, COHORT).panel) == {"tta", "abmil"}
 
 
 def test_the_flow_adds_up(finished: RunFolder):

@@ -55,6 +55,7 @@ class StubFitted:
     seed: int
     log: pd.DataFrame
     threshold: float = 0.25
+    similar: bool = False
 
     @property
     def model(self):
@@ -65,8 +66,15 @@ class StubFitted:
         risk = np.array([int(patient[1:]) / 7 + self.seed + len(self.patients) / 100 for patient in cohort.patients]) - np.array(lost)
         curves = np.exp(-np.outer(np.exp(risk / 10), np.asarray(horizons) / 1000))
         nothing = np.array(lost) >= 2
+        cosines = np.where([patient == "p04" for patient in cohort.patients], np.nan, risk / 100)
         return SimpleNamespace(
-            patients=cohort.patients, risk=risk, horizons=horizons, survival=curves, without_input=nothing, not_converged=nothing & False
+            patients=cohort.patients,
+            risk=risk,
+            horizons=horizons,
+            survival=curves,
+            without_input=nothing,
+            not_converged=nothing & False,
+            similarities={("specific a", "specific b"): cosines} if self.similar else {},
         )
 
     def save(self, folder):
@@ -80,6 +88,7 @@ class StubFit:
     def __init__(self):
         self.calls = []
         self.failing = {}
+        self.similar = set()
 
     def __call__(self, cohort, model, *, seed, config, training, inputs, options):
         self.calls.append(SimpleNamespace(cohort=cohort, model=model, seed=seed, config=config, training=training, options=options))
@@ -90,7 +99,7 @@ class StubFit:
         if options.validation is not None:
             log["validation_concordance"] = [0.5, 0.7, 0.7, 0.6][:epochs]
         options.progress(FitProgress("main", epochs, epochs, 0.0))
-        return StubFitted(cohort.patients, seed, log)
+        return StubFitted(cohort.patients, seed, log, similar=model in self.similar)
 
     def load(self, folder):
         assert (Path(folder) / "fitted.json").is_file()

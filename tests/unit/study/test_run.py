@@ -51,6 +51,28 @@ def test_a_run_holds_the_files_that_the_interface_promises(study_of):
     assert (folder / "models" / "small" / "snn" / "seed-1" / "fold-0" / "fitted.json").is_file()
 
 
+def test_similarities_are_kept_of_models_that_show_them_and_of_patients_who_have_both(study_of, stub_fit, cohort):
+    stub_fit.similar = {"snn"}
+    table = pd.read_csv(study_of(fit=stub_fit).folder / "similarities.csv")
+    assert list(table.columns) == ["model", "variant", "cohort", "seed", "fold", "patient_id", "left", "right", "cosine"]
+    assert set(table["model"]) == {"snn"}
+    assert sorted(table["patient_id"]) == sorted(set(cohort.patients) - {"p04"})
+    assert set(zip(table["left"], table["right"], strict=True)) == {("specific a", "specific b")}
+
+
+def test_without_such_a_model_there_is_no_file_of_similarities(study_of):
+    assert not (study_of().folder / "similarities.csv").exists()
+
+
+def test_the_study_says_what_each_model_cost(study_of):
+    cost = json.loads((study_of(study={"missing": ["none", "omics"]}).folder / "study.json").read_text())["cost"]
+    assert [(row["model"], row["variant"], row["cohort"]) for row in cost] == [("null", "base", "small"), ("snn", "base", "small")]
+    assert cost[0]["parameters"] == 3
+    assert [set(row["predict_seconds"]) for row in cost] == [{"none", "omics"}, {"none"}]  # without omics snn has nothing
+    for row in cost:
+        assert 0 <= row["predict_seconds"]["none"] <= row["fit_seconds"] + 0.01
+
+
 def test_predictions_have_the_promised_columns_and_every_patient_once_a_model(study_of, cohort):
     table = study_of().predictions()
     columns = ["model", "variant", "cohort", "seed", "fold", "missing", "patient_id", "time", "event", "risk", "threshold"]

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prognos.report.figures import calibration, exclusion_flow, fold_scores, forest, kaplan_meier, robustness, training_curves
+from prognos.report.figures import (
+    calibration,
+    component_cosines,
+    component_map,
+    exclusion_flow,
+    fold_scores,
+    forest,
+    kaplan_meier,
+    robustness,
+    training_curves,
+)
 from prognos.report.run_folder import RunFolder
 
 
@@ -69,6 +79,20 @@ FIGURES: dict[str, FigureKind] = {
         "that as many patients stayed without an event as was predicted, points above it that the model was too pessimistic.",
         calibration.data,
         calibration.draw,
+    ),
+    "component_cosines": FigureKind(
+        "How alike the components are",
+        "A line rises where patients have that cosine: specific components should have nothing in common (near 0), and what the "
+        "modalities share should be the same from wherever it is read (near 1); the mean stands beside the name.",
+        component_cosines.data,
+        component_cosines.draw,
+    ),
+    "component_map": FigureKind(
+        "Whether the components add up",
+        "Each number is the mean cosine over patients (± standard deviation) of a modality's global vector, in rows, with a sum of "
+        "specific and shared component, in columns: high on the diagonal, where the sum should be the vector, and low elsewhere.",
+        component_map.data,
+        component_map.draw,
     ),
     "training_curves": FigureKind(
         "Training",
