@@ -22,6 +22,6 @@ def test_the_published_attention_agrees(n):
     assert torch.allclose(ours(tokens), expected, atol=1e-9)
     assert torch.allclose(ours.first(tokens), expected[0], atol=1e-9)
     if n % 128 == 0 and n > 128:
-        without = NystromAttention(64, heads=4, landmarks=128).double()
+        without = NystromAttention(64, heads=4, landmarks=128, exact_up_to=0).double()
         without.load_state_dict(ours.state_dict())
         assert torch.allclose(without(tokens), expected, atol=1e-9)

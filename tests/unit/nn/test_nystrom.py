@@ -6,7 +6,9 @@ import math
 import pytest
 import torch
 
-from prognos.nn.nystrom import NystromAttention, NystromLayer, pseudo_inverse_product, segment_means
+from prognos.nn import nystrom
+from prognos.nn.depthwise import along_sequence
+from prognos.nn.nystrom import NystromAttention, NystromLayer, exact_is_cheaper, pseudo_inverse_product, segment_means
 
 D, HEADS, LANDMARKS = 16, 2, 128
 LENGTHS = (1, 2, 127, 128, 129, 1000, 3000)
@@ -18,7 +20,7 @@ def _tokens(n, dtype=torch.float64):
 
 def _attention(**options):
     torch.manual_seed(0)
-    attention = NystromAttention(D, heads=HEADS, landmarks=LANDMARKS, **options).double()
+    attention = NystromAttention(D, heads=HEADS, landmarks=LANDMARKS, **{"exact_up_to": 0, **options}).double()
     with torch.no_grad():
         attention.query_key_value.weight.mul_(3)  # scores that differ: at the start attention is nearly uniform
     return attention
@@ -92,6 +94,7 @@ def test_the_first_row_alone_is_the_first_row_with_its_gradients(n):
 def test_a_layer_adds_the_attention_of_the_normed_tokens(n):
     torch.manual_seed(0)
     layer, tokens = NystromLayer(D, heads=HEADS, landmarks=LANDMARKS).double(), _tokens(n)
+    layer.attention.exact_up_to = LANDMARKS
     expected = tokens + plain(layer.attention, layer.norm(tokens))
     assert torch.allclose(layer(tokens), expected, atol=1e-10)
     assert torch.allclose(layer.first(tokens), expected[0], atol=1e-10)
@@ -101,6 +104,33 @@ def test_with_a_landmark_for_each_token_it_is_softmax_attention_and_needs_no_pse
     tokens = _tokens(40)
     few, many = _attention(iterations=1), _attention(iterations=30)
     assert torch.equal(few(tokens), many(tokens))
+
+
+def test_a_few_tokens_have_the_softmax_attention_that_landmarks_stand_for_and_no_pseudo_inverse(monkeypatch):
+    attention = _attention(exact_up_to=None)
+    most = attention.exact_up_to
+    tokens = _tokens(most)
+    query, key, value = (tokens @ weight.T for weight in attention.query_key_value.weight.view(3, D, D))
+    heads = []
+    for q, k, v in zip(query.chunk(HEADS, 1), key.chunk(HEADS, 1), value.chunk(HEADS, 1), strict=True):
+        heads.append((q @ k.T / math.sqrt(D // HEADS)).softmax(dim=1) @ v)
+    around = along_sequence(value, attention.taps)
+    monkeypatch.setattr(nystrom, "pseudo_inverse_product", None)
+    assert torch.allclose(attention(tokens), attention.output(torch.cat(heads, dim=1) + around), atol=1e-10)
+    with pytest.raises(TypeError):
+        attention(_tokens(most + 1))
+
+
+@pytest.mark.parametrize(("d_model", "heads", "landmarks"), [(16, 2, 128), (256, 8, 128), (64, 4, 32), (512, 8, 256)])
+def test_attention_is_exact_as_long_as_that_takes_fewer_multiply_adds(d_model, heads, landmarks):
+    def saved(n):
+        exact = sum(2 * n * n * (d_model // heads) for _ in range(heads))  # scores and their product with the values
+        to_landmarks = sum(2 * 2 * n * landmarks * (d_model // heads) for _ in range(heads))  # the same, to and from landmarks
+        inverse = sum(4 * landmarks**3 for _ in range(heads) for _ in range(6))
+        return to_landmarks + inverse - exact
+
+    most = exact_is_cheaper(d_model, heads, landmarks, 6)
+    assert saved(most) >= 0 > saved(most + 1)
 
 
 def test_landmarks_are_means_of_consecutive_tokens_and_the_first_takes_what_is_left():
