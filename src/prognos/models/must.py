@@ -18,7 +18,8 @@ No code was published; what the print leaves open, and departures (each is an op
 - c^ in Eq. 11 is the mean of both readings (`shared_from`). Squared norms are means over D, where a sum would drown the
   likelihood (`reduction`). Eq. 6 is the usual discrete likelihood, event bins with log S before them.
 - u_P and the pooled c come from the class token's exact attention over the tokens, which is linear in their number; the
-  Nystrom layer that approximates it for u_P is `specific = "nystrom"`.
+  Nystrom layer that approximates it for u_P is `specific = "nystrom"`. Few patches have exact attention in every layer, where
+  that costs less than landmarks.
 - Generators are trained on c~, which is what they are given later, not on c^ (`condition`); on large batches, until a
   held-out slice of the training fold no longer improves, in place of a million steps; sampling uses averaged weights.
 - z_t looks at time and condition in the denoiser and they do not look at it, so that they are computed once (`denoiser`).
