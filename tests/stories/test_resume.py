@@ -23,10 +23,10 @@ def whole(prognos, small_cohort, quick, tmp_path_factory):
     return {name: (out / name).read_bytes() for name in SAME}
 
 
-def wait_for_checkpoint(out, process, model):
+def wait_for_checkpoint(out, process, model, stage="*"):
     end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
-        if list(out.glob(f"models/sim/{model}/*/*/checkpoint-*")):
+        if list(out.glob(f"models/sim/{model}/*/*/checkpoint-{stage}.safetensors")):
             return
         time.sleep(0.02)
     raise AssertionError(f"no checkpoint of {model}: {process.communicate()[1]}")
@@ -62,3 +62,36 @@ def test_an_interrupt_ends_with_130_and_says_how_to_go_on(start, prognos, small_
     result = prognos(*arguments(small_cohort, quick, out, workers=2), "--resume")
     assert result.returncode == 0, result.stderr
     assert {name: (out / name).read_bytes() for name in SAME} == whole
+
+
+MUST = {"d_model": 8, "heads": 2, "rank": 3, "denoiser_layers": 1, "denoiser_hidden": 16, "generator_steps": 300, "sampling_steps": 5}
+
+
+def must_arguments(cohort, quick, out):
+    sets = [
+        "training.checkpoint_seconds=0",
+        "training.epochs=3",
+        "study.n_folds=2",
+        "study.replicates=0",
+        'study.missing=["none", "omics"]',
+    ]
+    sets += [f"model.must.{key}={value}" for key, value in MUST.items()]
+    return ["run", "--cohort", cohort, "--model", "null", "--model", "must", *quick, *(x for y in sets for x in ("--set", y)), "--out", out]
+
+
+@pytest.mark.slow
+def test_must_killed_in_each_of_its_stages_and_resumed_gives_the_same_bytes(start, prognos, small_cohort, quick, tmp_path):
+    result = prognos(*must_arguments(small_cohort, quick, tmp_path / "whole"))
+    assert result.returncode == 0, result.stderr
+    out, resume = tmp_path / "run", []
+    for stage in range(4):  # warm-up, main, a generator a modality
+        process = start(*must_arguments(small_cohort, quick, out), *resume)
+        wait_for_checkpoint(out, process, "must", stage)
+        process.kill()
+        process.communicate()
+        resume = ["--resume"]
+    assert not (out / "predictions.csv").exists()
+    result = prognos(*must_arguments(small_cohort, quick, out), "--resume")
+    assert result.returncode == 0, result.stderr
+    names = (*SAME, "similarities.csv")
+    assert {name: (out / name).read_bytes() for name in names} == {name: (tmp_path / "whole" / name).read_bytes() for name in names}

@@ -28,7 +28,7 @@ No code was published; what the print leaves open, and departures (each is an op
 """
 
 from collections.abc import Iterable, Mapping
-from itertools import combinations, permutations, product
+from itertools import combinations, permutations
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -174,18 +174,8 @@ class MUST(Model):
         return tuple(self._predict(parts, {m: drawn[i] for m, drawn in generated.items()}) for i in range(n_draws))
 
     def similarities(self, prediction: Prediction) -> dict[tuple[str, str], Float[Tensor, " batch"]]:
-        """Fig. 5 and 10: of specific, of shared and of global vectors, and of each g with each u^ + c^ (Eq. 10)."""
-        evidence = prediction.evidence
-        read = {(n, m): evidence["read"][f"{n}<-{m}"] for n, m in self.pairs}
-        parts = Components(evidence["present"], evidence["whole"], evidence["specific"], read)
-        whole = {f"global {m}": parts.whole[m] for m in self.modalities}
-        specific = {f"specific {m}": parts.specific[m] for m in self.modalities}
-        shared = {f"shared read in {m}": parts.read_in(m) for m in self.modalities}
-        composed = {f"specific + shared {m}": parts.specific[m] + parts.read_in(m) for m in self.modalities}
-        pairs = [pair for of_kind in (specific, shared, whole) for pair in combinations(of_kind, 2)]
-        vectors = whole | specific | shared | composed
-        found = {pair: (vectors[pair[0]], vectors[pair[1]]) for pair in (*pairs, *product(whole, composed))}
-        return {pair: torch.where(parts.complete, cosine_similarity(*both, dim=-1), torch.nan) for pair, both in found.items()}
+        """Fig. 5 and 10, from the evidence."""
+        return Components.of_evidence(prediction.evidence).cosines()
 
     def _components(self, bag: Bag) -> Components:
         """Eq. 7-9, one patient at a time."""
@@ -219,15 +209,8 @@ class MUST(Model):
         shared = torch.where(parts.complete[:, None], self._shared(parts, progress), recovered)
         first, *others = (torch.where(parts.present[m][:, None], parts.specific[m], generated[m]) for m in self.modalities)
         prediction = self.head(self.fusion(torch.cat([first, shared, *others], dim=-1)))
-        evidence = {
-            "present": parts.present,
-            "whole": {m: g.detach() for m, g in parts.whole.items()},
-            "specific": {m: u.detach() for m, u in parts.specific.items()},
-            "recovered": {m: parts.recovered(m).detach() for m in self.modalities},
-            "generated": {m: torch.where(parts.present[m][:, None], 0.0, generated[m]).detach() for m in self.modalities},
-            "read": {f"{n}<-{m}": c.detach() for (n, m), c in parts.read.items()},
-            "shared": shared.detach(),
-        }
+        made_up = {m: torch.where(parts.present[m][:, None], 0.0, generated[m]).detach() for m in self.modalities}
+        evidence = {**parts.evidence(), "generated": made_up, "shared": shared.detach()}
         return Prediction(prediction.risk, prediction.hazard_logits, evidence)
 
     def _shared(self, parts: Components, progress: Progress | None) -> Float[Tensor, "batch d_model"]:
@@ -305,7 +288,8 @@ class MUST(Model):
         if progress.stage == WARM_UP:
             return {"warm_up": self._warm_up(bag, survival)}
         config, parts = self.config, self._components(bag)
-        prediction = self._predict(parts, self._nothing(parts), progress)
+        nothing = {m: torch.zeros_like(u) for m, u in parts.specific.items()}  # for what is missing
+        prediction = self._predict(parts, nothing, progress)
         terms = {"survival": self.head.loss(prediction, survival, beside)}
         terms["decomposition"] = config.decomposition_weight * self._decomposition(parts)
         terms["shared"] = config.shared_weight * self._shared_consistency(parts)
@@ -313,10 +297,6 @@ class MUST(Model):
         if config.projector == "soft":
             terms["projector"] = config.projector_weight * self.projector.penalty()
         return terms
-
-    def _nothing(self, parts: Components) -> dict[str, Tensor]:
-        """0 for everything that is missing."""
-        return {m: torch.zeros_like(u) for m, u in parts.specific.items()}
 
     def _warm_up(self, bag: Bag, survival: Survival) -> Float[Tensor, ""]:
         """Eq. 12: each modality's g beside noise predicts survival; patients who lack it do not count.

@@ -1,10 +1,13 @@
 """Blocks of MUST: one stream a modality, cross-attention pooled to a vector, the low-rank projector."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from itertools import combinations, permutations, product
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 
 from prognos.nn.multihead import ClassPool, MultiHeadAttention
 from prognos.nn.nystrom import NystromLayer
@@ -54,6 +57,33 @@ class Components(NamedTuple):
         has = torch.stack(list(self.present.values()))[:, :, None]
         each = torch.stack([self.recovered(m) for m in self.present])
         return (each * has).sum(dim=0) / has.sum(dim=0).clamp(min=1)
+
+    def evidence(self) -> dict[str, Any]:
+        """What a prediction shows of them, without gradients; `recovered` is c~, a pair is named "n<-m"."""
+        return {
+            "present": self.present,
+            "whole": {m: g.detach() for m, g in self.whole.items()},
+            "specific": {m: u.detach() for m, u in self.specific.items()},
+            "recovered": {m: self.recovered(m).detach() for m in self.whole},
+            "read": {f"{n}<-{m}": c.detach() for (n, m), c in self.read.items()},
+        }
+
+    @classmethod
+    def of_evidence(cls, evidence: Mapping[str, Any]) -> "Components":
+        """The inverse of `evidence`."""
+        read = {(n, m): evidence["read"][f"{n}<-{m}"] for n, m in permutations(evidence["whole"], 2)}
+        return cls(evidence["present"], evidence["whole"], evidence["specific"], read)
+
+    def cosines(self) -> dict[tuple[str, str], Float[Tensor, " batch"]]:
+        """Of specific, of shared and of global vectors, and of each g with each u^ + c^ (Eq. 10); NaN for who lacks a modality."""
+        whole = {f"global {m}": g for m, g in self.whole.items()}
+        specific = {f"specific {m}": u for m, u in self.specific.items()}
+        shared = {f"shared read in {m}": self.read_in(m) for m in self.whole}
+        composed = {f"specific + shared {m}": self.specific[m] + self.read_in(m) for m in self.whole}
+        pairs = [pair for of_kind in (specific, shared, whole) for pair in combinations(of_kind, 2)]
+        vectors = whole | specific | shared | composed
+        found = {pair: (vectors[pair[0]], vectors[pair[1]]) for pair in (*pairs, *product(whole, composed))}
+        return {pair: torch.where(self.complete, cosine_similarity(*both, dim=-1), torch.nan) for pair, both in found.items()}
 
     def over_complete(self, values: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
         """The mean over complete patients; 0 without one."""

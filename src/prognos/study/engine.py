@@ -121,8 +121,8 @@ def _spread(pool: ProcessPoolExecutor, reports: Any) -> Map:
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Holds an interrupt back until the block is done: a process that is being started would die of it with a traceback."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield  # interrupts go elsewhere, or nowhere, as with a shell's background jobs
         return
     held: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))

@@ -118,10 +118,11 @@ def test_processes_share_run_one_thread_and_a_dead_one_is_told(tasks):
 def test_processes_end_when_the_run_is_interrupted_or_killed(tasks, tmp_path, how):
     script = tmp_path / "run.py"
     script.write_text(
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import signal, sys; sys.path.insert(0, sys.argv[1])\n"
         "import spread_tasks\n"
         "from prognos.study.engine import engine\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without one\n"
         "    with engine(2, shared=sys.argv[2]) as spread:\n"
         "        list(spread(spread_tasks.sleep, ['sleep']))\n"
     )
