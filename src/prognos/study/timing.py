@@ -76,7 +76,7 @@ class Clock:
         )
 
     def _expected(self, now: float) -> dict[object, float]:
-        """Seconds of every job: as those of the same model in the same cohort took, else as the mean of all."""
+        """Seconds of every job: as those of the same model in the same cohort took, else as the slowest of the others."""
         seen: dict[tuple[str, str], list[float]] = {}
         for job in self._jobs:
             if job.folder in self._seconds:
@@ -84,8 +84,8 @@ class Clock:
         for job, (begun, share) in self._running.items():
             if share > 0.02 and (job.cohort, job.model) not in seen:
                 seen[job.cohort, job.model] = [(now - begun) / share]
-        mean = float(np.mean([np.mean(values) for values in seen.values()])) if seen else 1.0
-        return {job.folder: float(np.mean(seen.get((job.cohort, job.model), [mean]))) for job in self._jobs}
+        slowest = float(max(np.mean(values) for values in seen.values())) if seen else 1.0
+        return {job.folder: float(np.mean(seen.get((job.cohort, job.model), [slowest]))) for job in self._jobs}
 
 
 def bytes_of(job: Job, cohort: Cohort) -> int:

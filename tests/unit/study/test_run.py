@@ -372,6 +372,15 @@ def test_the_clock_expects_of_a_job_what_its_like_took(cohort):
     assert (told[-1].done, told[-1].total) == (2, 4)
 
 
+def test_a_model_of_which_nothing_is_known_is_expected_to_take_as_long_as_the_slowest(cohort):
+    recipe = make_recipe({"cohort": {"path": "/x/small"}, "study": {"models": ["null", "snn", "abmil"]}})
+    plan = make_plan(recipe, {"small": cohort}, {"small": cohort.folds})
+    first = {job.model: job for job in reversed(plan.jobs)}
+    told = []
+    Clock(plan.jobs, {first["null"]: 2.0}, 1, told.append).finished(first["snn"], 10.0)
+    assert told[-1].seconds_left == pytest.approx(2 + 10 + 2 * 10)
+
+
 def test_the_memory_estimate_grows_with_what_a_batch_holds(cohort):
     small = make_recipe({"cohort": {"path": "/x/small"}, "tokens": {"n_patches": 2}, "study": {"models": ["abmil"]}})
     large = make_recipe({"cohort": {"path": "/x/small"}, "training": {"batch_size": 6400}, "study": {"models": ["abmil"]}})
