@@ -64,7 +64,7 @@ def test_an_interrupt_ends_with_130_and_says_how_to_go_on(start, prognos, small_
     assert {name: (out / name).read_bytes() for name in SAME} == whole
 
 
-MUST = {"d_model": 8, "heads": 2, "rank": 3, "denoiser_layers": 1, "denoiser_hidden": 16, "generator_steps": 300, "sampling_steps": 5}
+MUST = {"d_model": 8, "heads": 2, "rank": 3, "denoiser_layers": 1, "denoiser_hidden": 16, "generator_steps": 200, "sampling_steps": 5}
 
 
 def must_arguments(cohort, quick, out):
@@ -80,16 +80,14 @@ def must_arguments(cohort, quick, out):
 
 
 @pytest.mark.slow
-def test_must_killed_in_each_of_its_stages_and_resumed_gives_the_same_bytes(start, prognos, small_cohort, quick, tmp_path):
+def test_must_killed_in_its_diffusion_and_resumed_gives_the_same_bytes(start, prognos, small_cohort, quick, tmp_path):
     result = prognos(*must_arguments(small_cohort, quick, tmp_path / "whole"))
     assert result.returncode == 0, result.stderr
-    out, resume = tmp_path / "run", []
-    for stage in range(4):  # warm-up, main, a generator a modality
-        process = start(*must_arguments(small_cohort, quick, out), *resume)
-        wait_for_checkpoint(out, process, "must", stage)
-        process.kill()
-        process.communicate()
-        resume = ["--resume"]
+    out = tmp_path / "run"
+    process = start(*must_arguments(small_cohort, quick, out))
+    wait_for_checkpoint(out, process, "must", 2)  # after warm-up and main stage
+    process.kill()
+    process.communicate()
     assert not (out / "predictions.csv").exists()
     result = prognos(*must_arguments(small_cohort, quick, out), "--resume")
     assert result.returncode == 0, result.stderr
