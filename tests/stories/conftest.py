@@ -1,6 +1,7 @@
 """A small simulated cohort, and the command line as a user runs it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,11 +36,12 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def start():
-    """Starts the command line in a process of its own."""
+    """Starts the command line in a process of its own, as a terminal does: an interrupt reaches it wherever the tests run."""
 
     def begin(*arguments) -> subprocess.Popen:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command(*arguments), env=environment(), start_new_session=True, **pipes)
+        own = {"start_new_session": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        return subprocess.Popen(command(*arguments), env=environment(), **own, **pipes)
 
     return begin
 

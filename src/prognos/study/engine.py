@@ -100,7 +100,7 @@ def _serial(shared: Any) -> Map:
 
 def _spread(pool: ProcessPoolExecutor, reports: Any) -> Map:
     def spread_map(function: TaskFunction, tasks: Sequence[Any], watch: Watch | None = None) -> Iterator[tuple[int, Any]]:
-        with _uninterrupted():
+        with uninterrupted():
             pending: dict[Future[Any], int] = {pool.submit(_call, function, index, task): index for index, task in enumerate(tasks)}
         while pending:
             done, _ = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
@@ -119,7 +119,7 @@ def _spread(pool: ProcessPoolExecutor, reports: Any) -> Map:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Holds an interrupt back until the block is done: a process that is being started would die of it with a traceback."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield  # interrupts go elsewhere, or nowhere, as with a shell's background jobs

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from prognos import runtime
-from prognos.study.engine import TaskError, default_workers, engine
+from prognos.study.engine import TaskError, default_workers, engine, uninterrupted
 
 TASKS = """
 import os, time
@@ -151,3 +151,13 @@ def _eventually(condition, seconds=40.0):
             return value
         time.sleep(0.05)
     raise AssertionError("waited in vain")
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored_while_processes_start():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background jobs
+    try:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
