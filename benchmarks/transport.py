@@ -5,7 +5,7 @@
 32 patients of 4,146 tokens and 32 prototypes, clustered as trained tokens are; gamma = epsilon = 0.1. Each side has a
 process of its own and takes its turn with the other; the median of the rounds counts. The textbook side runs with
 torch as it comes, ours with the settings that prognos applies; "equal settings" is the textbook loop in our process. Before
-anything is timed, plans are compared with Algorithm 2 in float64 (`log_domain_plan`), and each side gets the loosest
+anything is timed, all plans are compared with Algorithm 2 in float64 (`log_domain_plan`), and each side gets the loosest
 tolerance with which it is as accurate as is asked of both; "default" is ours as it is called without one. Costs are stored
 token by token; "prototypes first" is ours on the same costs stored the other way.
 """
@@ -25,8 +25,7 @@ BATCH, TOKENS, PROTOTYPES = 32, 4146, 32
 KL_WEIGHT = EPSILON = 0.1
 MASSES = {0.1: 50, 0.5: 15, 0.9: 8}  # rho -> least ratio
 ACCURACY = 3e-5  # largest L1 distance of a plan to the float64 one, divided by rho; the textbook loop gets no further in float32
-CHECKED = 2  # patients whose plans are compared
-TOLERANCES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
+TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 ROUNDS = 7
 
 
@@ -127,7 +126,7 @@ def serve(side: str) -> None:
             "ours, soft": lambda: our_soft_plan(cost, mass),  # noqa: B023
         }
         timed = "timed" in ask
-        answer = cpu_milliseconds(calls[ask["timed"]]) if timed else accuracy(cost[:CHECKED], mass, ask["checked"], tolerance)
+        answer = cpu_milliseconds(calls[ask["timed"]]) if timed else accuracy(cost, mass, ask["checked"], tolerance)
         print(json.dumps(answer), flush=True)
 
 
