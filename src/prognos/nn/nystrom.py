@@ -32,7 +32,7 @@ class NystromAttention(nn.Module):
         iterations: of the pseudo-inverse.
         kernel: taps of the convolution, odd; one kernel a head.
         dropout: share of the outcome's entries dropped in training.
-        exact_up_to: tokens up to which attention is exact; None: as many as `exact_is_cheaper`. Where each token would be its own
+        exact_up_to: tokens up to which attention is exact; None: as many as `cheaper_exact_up_to`. Where each token would be its own
             landmark, A A^+ A = A and it always is.
         zeros_in_front: as the published code does: zero tokens in front up to a multiple of landmarks take part, for any number of tokens.
 
@@ -59,7 +59,7 @@ class NystromAttention(nn.Module):
         self.width = head_width(d_model, heads)
         self.landmarks = landmarks
         self.iterations = iterations
-        self.exact_up_to = max(landmarks, exact_is_cheaper(d_model, heads, landmarks, iterations) if exact_up_to is None else exact_up_to)
+        self.exact_up_to = max(landmarks, cheaper_exact_up_to(d_model, heads, landmarks, iterations) if exact_up_to is None else exact_up_to)
         self.zeros_in_front = zeros_in_front
         self.query_key_value = nn.Linear(d_model, 3 * d_model, bias=False)
         self.taps = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(heads, kernel), a=math.sqrt(5)))
@@ -146,7 +146,7 @@ class NystromLayer(nn.Module):
         return tokens[0] + self.attention.first(self.norm(tokens))
 
 
-def exact_is_cheaper(d_model: int, heads: int, landmarks: int, iterations: int) -> int:
+def cheaper_exact_up_to(d_model: int, heads: int, landmarks: int, iterations: int) -> int:
     """The most tokens n of which every one looks at every other, 2 n^2 D multiply-adds, for no more than landmarks take.
 
     Those take 4 n m D with m landmarks, and 4 m^3 a head in each iteration of the pseudo-inverse.

@@ -8,7 +8,7 @@ import torch
 
 from prognos.nn import nystrom
 from prognos.nn.depthwise import along_sequence
-from prognos.nn.nystrom import NystromAttention, NystromLayer, exact_is_cheaper, pseudo_inverse_product, segment_means
+from prognos.nn.nystrom import NystromAttention, NystromLayer, cheaper_exact_up_to, pseudo_inverse_product, segment_means
 
 D, HEADS, LANDMARKS = 16, 2, 128
 LENGTHS = (1, 2, 127, 128, 129, 1000, 3000)
@@ -129,7 +129,7 @@ def test_attention_is_exact_as_long_as_that_takes_fewer_multiply_adds(d_model, h
         inverse = sum(4 * landmarks**3 for _ in range(heads) for _ in range(6))
         return to_landmarks + inverse - exact
 
-    most = exact_is_cheaper(d_model, heads, landmarks, 6)
+    most = cheaper_exact_up_to(d_model, heads, landmarks, 6)
     assert saved(most) >= 0 > saved(most + 1)
 
 
