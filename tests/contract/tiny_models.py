@@ -29,7 +29,7 @@ def build(name: str, **settings):
     model = kind(kind.Config(**{**entry.config, **small(name), **settings}), SHAPE)
     if model.needs.parts:
         model.take_parts({part: build(part) for part in model.needs.parts})
-    model.head.learn_cuts(SURVIVAL)
+    model.head.learn_marginal(SURVIVAL)
     return model.eval()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prognos.risk import DiscreteHead, survival_head
-from prognos.risk.discrete import likelihood_loss, quantile_cuts
+from prognos.risk.discrete import likelihood_loss, marginal_hazards, quantile_cuts
 from prognos.types import Prediction, Survival
 
 LOGITS = torch.tensor([[0.2, -1.0, 0.5, 0.0], [1.5, 0.3, -0.7, -2.0], [-0.4, 0.1, 0.9, 0.6]], dtype=torch.float64)
@@ -55,10 +55,37 @@ def test_cuts_never_look_at_censored_times():
     assert torch.equal(quantile_cuts(time, event, 4), quantile_cuts(time[:4], event[:4], 4))
 
 
+def test_marginal_hazards_count_events_among_those_who_reach_a_bin_with_half_an_event_more():
+    bin, event = torch.tensor([0, 0, 0, 1, 1, 3]), torch.tensor([True, True, False, True, False, True])
+    assert marginal_hazards(bin, event, 4).tolist() == pytest.approx([2.5 / 7, 1.5 / 4, 0.5 / 2, 1.5 / 2])
+
+
+def test_a_head_starts_at_the_marginal_hazards_and_no_other_constant_is_much_better():
+    torch.manual_seed(0)
+    time = torch.rand(400) * 1000
+    survival = Survival(time, torch.rand(400) < 0.3)
+    head = DiscreteHead(2, n_bins=4)
+    head.learn_marginal(survival)
+    bin = torch.searchsorted(head.cuts, time.double(), right=True)
+    logits = head(torch.zeros(400, 2)).hazard_logits
+    assert logits[0].sigmoid().tolist() == pytest.approx(marginal_hazards(bin, survival.event, 4).tolist(), rel=1e-5)
+    at_start = likelihood_loss(logits, bin, survival.event)
+    best = torch.optim.LBFGS([free := torch.zeros(4, requires_grad=True)], max_iter=100)
+
+    def cost():
+        best.zero_grad()
+        loss = likelihood_loss(free.expand(400, 4), bin, survival.event)
+        loss.backward()
+        return loss
+
+    best.step(cost)
+    assert 0 <= float((at_start - cost()).detach()) < 1e-3
+
+
 def test_equal_quantiles_are_merged_and_the_spare_bins_are_not_used():
     time, event = torch.tensor([5.0, 5.0, 5.0, 5.0, 9.0]), torch.tensor([True] * 5)
     head = DiscreteHead(2, n_bins=4)
-    head.learn_cuts(Survival(time, event))
+    head.learn_marginal(Survival(time, event))
     prediction = head(torch.zeros(3, 2))
     assert prediction.hazard_logits.shape == (3, len(head.cuts) + 1)
     assert len(head.cuts) < 3

@@ -249,6 +249,17 @@ def test_eq_10_and_13_compare_each_global_vector_with_its_two_components(reducti
     assert float(model._decomposition(parts)) == pytest.approx(total, rel=1e-12)
 
 
+@pytest.mark.parametrize("decomposed", ["fixed", "free"])
+def test_global_vectors_give_way_to_eq_13_where_they_are_free_only(decomposed):
+    model, parts = tiny(decomposed=decomposed), made_up()
+    for vectors in (parts.whole, parts.specific, parts.read):
+        for vector in vectors.values():
+            vector.requires_grad_()
+    model._decomposition(parts).backward()
+    assert all(bool(u.grad.any()) for u in (*parts.specific.values(), *parts.read.values()))
+    assert [g.grad is not None for g in parts.whole.values()] == [decomposed == "free"] * 2
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_eq_14_compares_what_each_reads_in_the_other(reduction):

@@ -91,8 +91,8 @@ def measured(entry: Any) -> tuple[str, str, str]:
     n_patients = 4
     bag = _bag(kind, n_patients)
     survival = Survival(torch.arange(1.0, n_patients + 1), torch.ones(n_patients, dtype=torch.bool))
-    if hasattr(model.head, "learn_cuts"):
-        model.head.learn_cuts(survival)
+    if hasattr(model.head, "learn_marginal"):
+        model.head.learn_marginal(survival)
 
     def train() -> None:
         sum(model.losses(bag, survival, Progress(0, 1, 0, 1)).values()).backward()

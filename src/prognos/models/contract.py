@@ -73,7 +73,7 @@ class Model(nn.Module):
 
     def learn(self, train: TrainingFold) -> None:
         """What is learnt from the training fold before training: time bins here, prototypes in some models."""
-        self.head.learn_cuts(train.survival)
+        self.head.learn_marginal(train.survival)
 
     def begin_epoch(self, train: TrainingFold, progress: Progress) -> None:
         """What is learnt anew from the training fold before each epoch: nothing for most models."""

@@ -17,6 +17,7 @@ No code was published; what the print leaves open, and departures (each is an op
 - The projector has orthonormal columns, without which Eq. 8 is not idempotent (`projector`). Two terms of Eq. 15 are then 0.
 - c^ in Eq. 11 is the mean of both readings (`shared_from`). Squared norms are means over D, where a sum would drown the
   likelihood (`reduction`). Eq. 6 is the usual discrete likelihood, event bins with log S before them.
+- g is a fixed target in Eq. 13 (`decomposed`): its gradient to g is least where g is the same for everyone, and gets there.
 - u_P and the pooled c come from the class token's exact attention over the tokens, which is linear in their number; the
   Nystrom layer that approximates it for u_P is `specific = "nystrom"`. Few patches have exact attention in every layer, where
   that costs less than landmarks.
@@ -41,7 +42,7 @@ from torch.nn.functional import cosine_similarity
 from prognos import runtime
 from prognos.models.contract import Beside, Model, ModelConfig, Needs
 from prognos.nn.generators import Generator, latent_generator
-from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, PatchStream
+from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, PatchStream, stacked_single
 from prognos.risk import survival_head
 from prognos.types import Bag, InputShape, OnLatents, Prediction, Progress, Stage, Survival, TrainingFold
 
@@ -69,6 +70,7 @@ class MUSTConfig(ModelConfig):
     projector_weight: float = Field(1.0, ge=0, description="weight of ||B^T B - I||^2 of a soft projector")
     shared_from: str = Field("mean", description="c^ of Eq. 11: mean, random (a step), or what is read in the modality named here")
     reduction: Literal["mean", "sum"] = Field("mean", description="squared norms of Eq. 13-14 over D")
+    decomposed: Literal["fixed", "free"] = Field("fixed", description="whether g of Eq. 13 is a fixed target or gives way too")
     decomposition_weight: float = Field(1.0, ge=0, description="lambda_dec of Eq. 16; Fig. 6")
     shared_weight: float = Field(1.0, ge=0, description="lambda_sh of Eq. 16; Fig. 6")
     orthogonality_weight: float = Field(0.5, ge=0, description="lambda_orth of Eq. 16; Fig. 6")
@@ -193,7 +195,7 @@ class MUST(Model):
             for n, m in self.pairs:
                 both = n in encoded and m in encoded
                 rows[n, m].append(self.cross[f"{n}<-{m}"](encoded[n].tokens, encoded[m].tokens) if both else zero)
-        stacked = {key: _single(torch.stack(vectors)) for key, vectors in rows.items()}
+        stacked = {key: stacked_single(vectors) for key, vectors in rows.items()}
         specific = {m: stacked["u", m] - self.projector(stacked["u", m]) for m in self.modalities}  # Eq. 9
         read = {pair: self.projector(stacked[pair]) for pair in self.pairs}
         return Components(present, {m: stacked["g", m] for m in self.modalities}, specific, read)
@@ -246,10 +248,10 @@ class MUST(Model):
     # Training
 
     def learn(self, train: TrainingFold) -> None:
-        """Time bins, of both heads."""
+        """Time bins and marginal hazards, of both heads."""
         super().learn(train)
         if self.config.warm_up:
-            self.warm_head.learn_cuts(train.survival)
+            self.warm_head.learn_marginal(train.survival)
 
     def stages(self, epochs: int, learning_rate: float) -> tuple[Stage, ...]:
         """Warm-up, main, and one for each generator that is trained."""
@@ -309,7 +311,7 @@ class MUST(Model):
             places = torch.nonzero(has).flatten().tolist()
             if not places:
                 continue
-            whole = _single(torch.stack([self._stream_of(m).whole(self._rows(bag, m, i)) for i in places]))
+            whole = stacked_single([self._stream_of(m).whole(self._rows(bag, m, i)) for i in places])
             noise = self.config.noise * torch.randn_like(whole)
             prediction = self.warm_head(self.warm_fusion(torch.cat([whole, noise], dim=-1)))
             total = total + self.warm_head.loss(prediction, survival[has])
@@ -317,7 +319,9 @@ class MUST(Model):
 
     def _decomposition(self, parts: Components) -> Float[Tensor, ""]:
         """Eq. 13: g_m against u^_m + what the others read in m."""
-        return _total(self._distance(parts.whole[m], parts.specific[m] + parts.read_in(m), parts) for m in self.modalities)
+        free = self.config.decomposed == "free"
+        whole = {m: g if free else g.detach() for m, g in parts.whole.items()}
+        return _total(self._distance(whole[m], parts.specific[m] + parts.read_in(m), parts) for m in self.modalities)
 
     def _shared_consistency(self, parts: Components) -> Float[Tensor, ""]:
         """Eq. 14, summed over pairs of modalities."""
@@ -391,8 +395,3 @@ class MUST(Model):
 
 def _total(terms: Iterable[Tensor]) -> Float[Tensor, ""]:
     return torch.stack(list(terms)).sum()
-
-
-def _single(vectors: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-    """At least single precision."""
-    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))

@@ -1,6 +1,6 @@
 """Blocks of MUST: one stream a modality, cross-attention pooled to a vector, the low-rank projector."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations, product
 from typing import Any, Literal, NamedTuple
 
@@ -89,6 +89,12 @@ class Components(NamedTuple):
         """The mean over complete patients; 0 without one."""
         complete = self.complete
         return (values * complete).sum() / complete.sum().clamp(min=1)
+
+
+def stacked_single(vectors: Sequence[Float[Tensor, " d_model"]]) -> Float[Tensor, "batch d_model"]:
+    """One row a patient, in single precision at least."""
+    stacked = torch.stack(list(vectors))
+    return stacked.to(torch.promote_types(stacked.dtype, torch.float32))
 
 
 class PatchStream(nn.Module):

@@ -59,7 +59,9 @@ class NystromAttention(nn.Module):
         self.width = head_width(d_model, heads)
         self.landmarks = landmarks
         self.iterations = iterations
-        self.exact_up_to = max(landmarks, cheaper_exact_up_to(d_model, heads, landmarks, iterations) if exact_up_to is None else exact_up_to)
+        self.exact_up_to = max(
+            landmarks, cheaper_exact_up_to(d_model, heads, landmarks, iterations) if exact_up_to is None else exact_up_to
+        )
         self.zeros_in_front = zeros_in_front
         self.query_key_value = nn.Linear(d_model, 3 * d_model, bias=False)
         self.taps = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(heads, kernel), a=math.sqrt(5)))

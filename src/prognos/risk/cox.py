@@ -108,8 +108,8 @@ class CoxHead(nn.Module):
             risk, time, event = torch.cat([risk, others]), torch.cat([time, theirs.time]), torch.cat([event, theirs.event])
         return partial_likelihood_loss(risk.float(), time, event, self.ties)
 
-    def learn_cuts(self, survival: Survival) -> None:
-        """Nothing: Cox's model has no time bins."""
+    def learn_marginal(self, survival: Survival) -> None:
+        """Nothing: the partial likelihood knows neither time bins nor a level."""
 
     def learn_baseline(self, risk: Float[Tensor, " batch"], survival: Survival) -> None:
         """Breslow's baseline hazard of the training fold at its predicted risks."""

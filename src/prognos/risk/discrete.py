@@ -46,6 +46,19 @@ def likelihood_loss(
     return -torch.where(event, of_event, at_end).mean()
 
 
+def marginal_hazards(bin: Int[Tensor, " batch"], event: Bool[Tensor, " batch"], n_bins: int) -> Float[Tensor, " bins"]:
+    """h_k of a whole fold, (events in bin k + 1/2) / (patients who reach bin k + 1): between 0 and 1 in an empty bin as well.
+
+    Args:
+        bin: of each patient's time, from 0.
+        event: True when observed.
+        n_bins: bins in use.
+    """
+    ends = torch.bincount(bin, minlength=n_bins)
+    reached = ends.flip(0).cumsum(0).flip(0)
+    return (torch.bincount(bin[event], minlength=n_bins) + 0.5) / (reached + 1)
+
+
 class DiscreteHead(nn.Module):
     """Features -> hazard logits of time bins; risk = -sum_k S_k.
 
@@ -74,9 +87,16 @@ class DiscreteHead(nn.Module):
         bin = torch.searchsorted(self.cuts, survival.time.double(), right=True)
         return likelihood_loss(prediction.hazard_logits.float(), bin, survival.event)
 
-    def learn_cuts(self, survival: Survival) -> None:
-        """Quantiles of the training fold's event times; they travel with the model and are never learnt again."""
+    def learn_marginal(self, survival: Survival) -> None:
+        """Cuts at quantiles of the training fold's event times, which are never learnt again; biases start at its marginal hazards.
+
+        From hazards of one half, a short training would spend its steps on how many patients die, and not on who.
+        """
         self.cuts = quantile_cuts(survival.time, survival.event, self.n_bins)
+        bin = torch.searchsorted(self.cuts, survival.time.double(), right=True)
+        hazards = marginal_hazards(bin, survival.event, len(self.cuts) + 1)
+        with torch.no_grad():
+            self.hazard.bias[: len(hazards)] = torch.logit(hazards)
 
     def learn_baseline(self, risk: Float[Tensor, " batch"], survival: Survival) -> None:
         """Nothing: the hazards are the curve."""

@@ -35,7 +35,7 @@ class MarginalHead(nn.Module):
         """There is nothing to train."""
         return prediction.risk.sum() * 0.0
 
-    def learn_cuts(self, survival: Survival) -> None:
+    def learn_marginal(self, survival: Survival) -> None:
         """Nothing."""
 
     def learn_baseline(self, risk: Float[Tensor, " batch"], survival: Survival) -> None:

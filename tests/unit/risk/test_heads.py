@@ -14,7 +14,7 @@ FEATURES = torch.tensor([[0.5, -1.0], [2.0, 0.3], [-0.7, 0.1], [0.0, 0.0], [1.0,
 
 def learnt(head):
     torch.manual_seed(0)
-    head.learn_cuts(SURVIVAL)
+    head.learn_marginal(SURVIVAL)
     prediction = head(FEATURES)
     head.learn_baseline(prediction.risk.detach(), SURVIVAL)
     return prediction
@@ -32,14 +32,14 @@ def test_every_curve_begins_at_one_falls_and_stays_at_its_last_value(head):
 
 @pytest.mark.parametrize("head", [CoxHead(2), DiscreteHead(2, 3)], ids=lambda head: type(head).__name__)
 def test_a_loss_reaches_every_parameter(head):
-    head.learn_cuts(SURVIVAL)
+    head.learn_marginal(SURVIVAL)
     head.loss(head(FEATURES), SURVIVAL).backward()
     assert all(bool(p.grad.any()) for p in head.parameters())
 
 
 @pytest.mark.parametrize("head", [CoxHead(2), DiscreteHead(2, 3)], ids=lambda head: type(head).__name__)
 def test_half_precision_features_have_a_loss_in_single_precision(head):
-    head.learn_cuts(SURVIVAL)
+    head.learn_marginal(SURVIVAL)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert head.loss(head(FEATURES), SURVIVAL).dtype == torch.float32
 
@@ -64,7 +64,7 @@ def test_only_cox_compares_patients():
 
 def test_a_discrete_loss_does_not_look_beside():
     head = DiscreteHead(2, 3)
-    head.learn_cuts(SURVIVAL)
+    head.learn_marginal(SURVIVAL)
     prediction = head(FEATURES)
     assert torch.equal(head.loss(prediction, SURVIVAL), head.loss(prediction, SURVIVAL, (torch.ones(5), SURVIVAL)))
 
@@ -85,7 +85,7 @@ def test_a_time_at_a_cut_belongs_to_the_later_bin_and_times_beyond_the_last_cut_
 
 def test_a_single_event_gives_one_cut_and_two_bins():
     head = DiscreteHead(2, 4)
-    head.learn_cuts(Survival(torch.tensor([5.0, 7.0, 9.0]), torch.tensor([False, True, False])))
+    head.learn_marginal(Survival(torch.tensor([5.0, 7.0, 9.0]), torch.tensor([False, True, False])))
     assert head.cuts.tolist() == [7.0]
     assert head(FEATURES).hazard_logits.shape == (5, 2)
     curve = head.survival_curve(head(FEATURES), torch.tensor([0.0, 3.5, 7.0, 100.0])).detach()
