@@ -128,11 +128,11 @@ def test_the_pathology_encoder_is_transmil_with_a_class_token_and_the_genomic_on
     model, whole = tiny(), bag()
     for m in TWO:
         g, u, tokens = encoded(model, m, rows_of(whole, m, i))
-        found = model.streams[m](model._rows(whole, m, i))
+        found = model.streams[m](model._rows(whole, m, [i])[0])
         assert found.whole.tolist() == pytest.approx(g, rel=1e-8, abs=1e-10)
         assert found.specific.tolist() == pytest.approx(u, rel=1e-8, abs=1e-10)
         assert found.tokens.flatten().tolist() == pytest.approx([v for row in tokens for v in row], rel=1e-8, abs=1e-10)
-        assert model.streams[m].whole(model._rows(whole, m, i)).tolist() == pytest.approx(g, rel=1e-8, abs=1e-10)
+        assert model.streams[m].whole(model._rows(whole, m, [i])[0]).tolist() == pytest.approx(g, rel=1e-8, abs=1e-10)
 
 
 @torch.no_grad()
@@ -140,7 +140,7 @@ def test_a_further_table_is_one_group():
     model, whole = tiny(modalities=THREE), bag(THREE)
     g, _, tokens = encoded(model, "blood", rows_of(whole, "blood", 2))
     assert len(tokens) == 1
-    assert model.streams["blood"](model._rows(whole, "blood", 2)).whole.tolist() == pytest.approx(g, rel=1e-8)
+    assert model.streams["blood"](model._rows(whole, "blood", [2])[0]).whole.tolist() == pytest.approx(g, rel=1e-8)
 
 
 @torch.no_grad()

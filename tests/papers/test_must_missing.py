@@ -86,7 +86,7 @@ def test_eq_20_recovers_what_is_shared_from_the_modality_that_is_there(gone):
     evidence = model(bag().without(gone)).evidence
     rows = bag()
     for i in range(4):
-        encoded = model.streams[kept](model._rows(rows, kept, i))
+        encoded = model.streams[kept](model._rows(rows, kept, [i])[0])
         u = encoded.specific.tolist()
         expected = minus(encoded.whole.tolist(), minus(u, projected(model, u)))  # g - (I - P) u
         assert evidence["recovered"][kept][i].tolist() == pytest.approx(expected, rel=1e-8, abs=1e-10)

@@ -11,7 +11,7 @@ from tests.papers.must_by_hand import SHAPE, SURVIVAL, THREE, TWO, Fold, bag, ti
 
 
 def test_the_stages_are_warm_up_main_and_one_for_each_generator():
-    stages = tiny().stages(30, 2e-4)
+    stages = tiny(warm_up_rate=5).stages(30, 2e-4)
     assert [(s.name, s.epochs, s.learning_rate, s.chosen) for s in stages[:2]] == [
         ("warm-up", 30, pytest.approx(1e-3), False),
         ("main", 30, 2e-4, True),
@@ -50,7 +50,7 @@ def test_the_paper_preset_follows_the_print():
     assert (config.generator_steps, config.generator_batch, config.generator_rate) == (1_000_000, 32, 1e-4)
     assert (config.specific, config.condition, config.class_condition, config.warm_up) == ("nystrom", "cross", True, True)
     assert entry.training["batch_size"] * entry.training["accumulate"] == 32
-    assert entry.training["learning_rate"] * config.warm_up_rate == pytest.approx(1e-3)
+    assert (entry.training["learning_rate"], config.warm_up_rate, config.decomposed) == (2e-4, 5.0, "free")
     assert (entry.training["epochs"], entry.training["weight_decay"], entry.training["schedule"]) == (30, 1e-5, "constant")
     assert config.generator_patience is None
 

@@ -84,7 +84,7 @@ MODELS: dict[str, Entry] = {
             "prognos.models.must:MUST",
             _MUST,
             "specific and shared components, missing ones recovered or generated; recommended settings",
-            training={"learning_rate": 2e-4, "batch_size": 8, "accumulate": 4},
+            training={"learning_rate": 5e-4, "batch_size": 8},
         ),
         Entry(
             "must-paper",
@@ -92,6 +92,8 @@ MODELS: dict[str, Entry] = {
             _MUST,
             "MUST as printed",
             config={
+                "decomposed": "free",
+                "warm_up_rate": 5.0,
                 "specific": "nystrom",
                 "condition": "cross",
                 "denoiser": "joint",

@@ -42,7 +42,7 @@ from torch.nn.functional import cosine_similarity
 from prognos import runtime
 from prognos.models.contract import Beside, Model, ModelConfig, Needs
 from prognos.nn.generators import Generator, latent_generator
-from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, PatchStream, stacked_single
+from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, PatchStream, alike, in_order
 from prognos.risk import survival_head
 from prognos.types import Bag, InputShape, OnLatents, Prediction, Progress, Stage, Survival, TrainingFold
 
@@ -76,7 +76,7 @@ class MUSTConfig(ModelConfig):
     orthogonality_weight: float = Field(0.5, ge=0, description="lambda_orth of Eq. 16; Fig. 6")
     warm_up: bool = Field(True, description="stage 1; Table 3a")
     warm_up_epochs: int | None = Field(None, ge=1, description="epochs of stage 1; those of the main stage when empty")
-    warm_up_rate: float = Field(5.0, gt=0, description="learning rate of stage 1, in learning rates of the main stage")
+    warm_up_rate: float = Field(2.0, gt=0, description="learning rate of stage 1, in learning rates of the main stage")
     noise: float = Field(0.1, ge=0, description="sigma of Eq. 12")
     survival: Literal["discrete", "cox"] = Field("discrete", description="survival model of the head")
     n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
@@ -180,30 +180,33 @@ class MUST(Model):
         return Components.of_evidence(prediction.evidence).cosines()
 
     def _components(self, bag: Bag) -> Components:
-        """Eq. 7-9, one patient at a time."""
-        d = self.config.d_model
+        """Eq. 7-9, together for patients who have as many tokens."""
         present = {m: bag[m].present for m in self.modalities}
-        zero = next(self.parameters()).new_zeros(d)
         rows: dict[Any, list[Tensor]] = {
             key: [] for key in (*(("g", m) for m in self.modalities), *(("u", m) for m in self.modalities), *self.pairs)
         }
-        for i in range(len(bag)):
-            encoded = {m: self.streams[m](self._rows(bag, m, i)) for m in self.modalities if bool(present[m][i])}
+        groups = alike(bag, self.modalities)
+        for places in groups:
+            zero = next(self.parameters()).new_zeros(len(places), self.config.d_model)
+            encoded = {m: self.streams[m](self._rows(bag, m, places)) for m in self.modalities if bool(present[m][places[0]])}
             for m in self.modalities:
                 rows["g", m].append(encoded[m].whole if m in encoded else zero)
                 rows["u", m].append(encoded[m].specific if m in encoded else zero)
             for n, m in self.pairs:
                 both = n in encoded and m in encoded
                 rows[n, m].append(self.cross[f"{n}<-{m}"](encoded[n].tokens, encoded[m].tokens) if both else zero)
-        stacked = {key: stacked_single(vectors) for key, vectors in rows.items()}
+        stacked = {key: in_order(vectors, groups) for key, vectors in rows.items()}
         specific = {m: stacked["u", m] - self.projector(stacked["u", m]) for m in self.modalities}  # Eq. 9
         read = {pair: self.projector(stacked[pair]) for pair in self.pairs}
         return Components(present, {m: stacked["g", m] for m in self.modalities}, specific, read)
 
-    def _rows(self, bag: Bag, modality: str, patient: int) -> Tensor:
-        """The tokens of one patient as its stream reads them: patches as they are, omics by group, a table as one group."""
+    def _rows(self, bag: Bag, modality: str, places: list[int]) -> Tensor:
+        """The tokens of alike patients as their stream reads them: patches as they are, omics by group, a table as one group."""
         tokens = bag[modality]
-        return tokens.rows(patient) if modality == "histology" else tokens.values[patient]
+        if modality != "histology":
+            return tokens.values[places]
+        rows = [tokens.rows(i) for i in places]
+        return rows[0][None] if len(rows) == 1 else torch.stack(rows)
 
     def _predict(self, parts: Components, generated: Mapping[str, Tensor], progress: Progress | None = None) -> Prediction:
         """phi([u^_1; c^; u^_2; ...]) with u~ and c~ in their places where a patient lacks something."""
@@ -308,10 +311,10 @@ class MUST(Model):
         total = next(self.parameters()).new_zeros(())
         for m in self.modalities:
             has = bag[m].present
-            places = torch.nonzero(has).flatten().tolist()
-            if not places:
+            groups = [places for places in alike(bag, (m,)) if bool(has[places[0]])]
+            if not groups:
                 continue
-            whole = stacked_single([self._stream_of(m).whole(self._rows(bag, m, i)) for i in places])
+            whole = in_order([self._stream_of(m).whole(self._rows(bag, m, places)) for places in groups], groups)
             noise = self.config.noise * torch.randn_like(whole)
             prediction = self.warm_head(self.warm_fusion(torch.cat([whole, noise], dim=-1)))
             total = total + self.warm_head.loss(prediction, survival[has])

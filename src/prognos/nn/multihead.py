@@ -152,16 +152,19 @@ def unprojected_is_cheaper(queries: int, keys: int, d_model: int, heads: int) ->
 def _attended(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, width: int) -> Tensor:
     """softmax(query key^T / sqrt(width)) value; zeros for a query that may look at nothing."""
     if allowed is None:
-        return _four_axes(query, key, value, None, width)
+        return fused_attention(query, key, value, width=width)
     some = allowed.any(dim=-1, keepdim=True)
-    return torch.where(some, _four_axes(query, key, value, allowed | ~some, width), 0)
+    return torch.where(some, fused_attention(query, key, value, allowed | ~some, width), 0)
 
 
-def _four_axes(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, width: int) -> Tensor:
-    """The fused kernels take four axes only; with others torch would write all scores down."""
+def fused_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None, width: int | None = None) -> Tensor:
+    """softmax(query key^T / sqrt(width)) value, for any axes in front; the width is that of the queries unless told.
+
+    The fused kernels take four axes only; with others torch would write all scores down.
+    """
     axes = query.dim()
     if axes < 4:
         query, key, value = (part[(None,) * (4 - axes)] for part in (query, key, value))
         allowed = None if allowed is None else allowed[(None,) * (4 - axes)]
-    found = scaled_dot_product_attention(query, key, value, attn_mask=allowed, scale=width**-0.5)
+    found = scaled_dot_product_attention(query, key, value, attn_mask=allowed, scale=(width or query.shape[-1]) ** -0.5)
     return found.view(found.shape[4 - axes :]) if axes < 4 else found

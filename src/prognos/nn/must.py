@@ -9,19 +9,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from prognos.nn.multihead import ClassPool, MultiHeadAttention
+from prognos.nn.multihead import ClassPool, MultiHeadAttention, with_class
 from prognos.nn.nystrom import NystromLayer
-from prognos.nn.patches import PatchEncoder
+from prognos.nn.patches import PACK, PatchEncoder
 from prognos.nn.pathways import GroupEncoder
 from prognos.nn.transmil import TransMILEncoder
+from prognos.types import Bag
 
 
 class Encoded(NamedTuple):
-    """One modality of one patient: g, u and the tokens that were updated on the way."""
+    """One modality of a patient: g, u and the tokens that were updated on the way."""
 
-    whole: Float[Tensor, " d_model"]
-    specific: Float[Tensor, " d_model"]
-    tokens: Float[Tensor, "tokens d_model"]
+    whole: Float[Tensor, "*batch d_model"]
+    specific: Float[Tensor, "*batch d_model"]
+    tokens: Float[Tensor, "*batch tokens d_model"]
 
 
 class Components(NamedTuple):
@@ -91,14 +92,27 @@ class Components(NamedTuple):
         return (values * complete).sum() / complete.sum().clamp(min=1)
 
 
-def stacked_single(vectors: Sequence[Float[Tensor, " d_model"]]) -> Float[Tensor, "batch d_model"]:
-    """One row a patient, in single precision at least."""
-    stacked = torch.stack(list(vectors))
-    return stacked.to(torch.promote_types(stacked.dtype, torch.float32))
+def alike(bag: Bag, modalities: Sequence[str]) -> list[list[int]]:
+    """Places of patients who can be encoded together: they have the same of these modalities, as many patches, and few of them."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    sizes = torch.stack([bag[m].mask.sum(dim=1) if m == "histology" else bag[m].present.long() for m in modalities], dim=1)
+    for place, size in enumerate(sizes.tolist()):
+        groups.setdefault(tuple(size), []).append(place)
+    found = []
+    for size, places in groups.items():
+        most = max(1, PACK // max(1, *size))
+        found += [places[start : start + most] for start in range(0, len(places), most)]
+    return found
+
+
+def in_order(vectors: Sequence[Float[Tensor, "_ d_model"]], groups: Sequence[Sequence[int]]) -> Float[Tensor, "batch d_model"]:
+    """The rows of patients encoded in groups, in the order of their places and in single precision at least."""
+    rows = torch.cat([part.to(torch.promote_types(part.dtype, torch.float32)) for part in vectors])
+    return rows[torch.as_tensor([place for group in groups for place in group], device=rows.device).argsort()]
 
 
 class PatchStream(nn.Module):
-    """Patches of one patient -> g_P by a TransMIL encoder, u_P by one more layer over [CLS_u; P'].
+    """Patches of a patient -> g_P by a TransMIL encoder, u_P by one more layer over [CLS_u; P'].
 
     Args:
         d_patch: width of the patch features.
@@ -122,11 +136,11 @@ class PatchStream(nn.Module):
         """[CLS_uP]."""
         return self.specific.class_token
 
-    def whole(self, rows: Float[Tensor, "patches d_patch"]) -> Float[Tensor, " d_model"]:
+    def whole(self, rows: Float[Tensor, "*batch patches d_patch"]) -> Float[Tensor, "*batch d_model"]:
         """g_P alone."""
         return self.encoder.first(self.embed(rows))
 
-    def forward(self, rows: Float[Tensor, "patches d_patch"]) -> Encoded:
+    def forward(self, rows: Float[Tensor, "*batch patches d_patch"]) -> Encoded:
         """g_P, u_P and P'."""
         whole, tokens = self.encoder(self.embed(rows))
         return Encoded(whole, self.specific(tokens), tokens)
@@ -141,9 +155,9 @@ class NystromPool(nn.Module):
         self.layer = NystromLayer(d_model, heads=heads, landmarks=landmarks, dropout=dropout)
         self.norm = nn.LayerNorm(d_model)
 
-    def forward(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, " d_model"]:
+    def forward(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch d_model"]:
         """One vector."""
-        return self.norm(self.layer.first(torch.cat([self.class_token[None], tokens])))
+        return self.norm(self.layer.first(with_class(self.class_token, tokens)))
 
 
 class GroupStream(nn.Module):
@@ -172,17 +186,18 @@ class GroupStream(nn.Module):
         """[CLS_uG]."""
         return self.specific.class_token
 
-    def whole(self, groups: Float[Tensor, "groups widest"]) -> Float[Tensor, " d_model"]:
+    def whole(self, groups: Float[Tensor, "*batch groups widest"]) -> Float[Tensor, "*batch d_model"]:
         """g_G alone."""
-        return self._attended(groups)[0]
+        return self._attended(groups)[..., 0, :]
 
-    def forward(self, groups: Float[Tensor, "groups widest"]) -> Encoded:
+    def forward(self, groups: Float[Tensor, "*batch groups widest"]) -> Encoded:
         """g_G, u_G and G'."""
         attended = self._attended(groups)
-        return Encoded(attended[0], self.specific(attended[1:]), attended[1:])
+        tokens = attended[..., 1:, :]
+        return Encoded(attended[..., 0, :], self.specific(tokens), tokens)
 
-    def _attended(self, groups: Float[Tensor, "groups widest"]) -> Float[Tensor, "tokens d_model"]:
-        tokens = torch.cat([self.global_token[None], self.embed(groups[None])[0]])
+    def _attended(self, groups: Float[Tensor, "*batch groups widest"]) -> Float[Tensor, "*batch tokens d_model"]:
+        tokens = with_class(self.global_token, self.embed(groups))
         normed = self.norm(tokens)
         return self.last(tokens + self.attention(normed, normed))
 
@@ -202,7 +217,9 @@ class CrossPool(nn.Module):
         self.attention = MultiHeadAttention(d_model, heads)
         self.pool = ClassPool(d_model, heads)
 
-    def forward(self, reader: Float[Tensor, "tokens d_model"], source: Float[Tensor, "sources d_model"]) -> Float[Tensor, " d_model"]:
+    def forward(
+        self, reader: Float[Tensor, "*batch tokens d_model"], source: Float[Tensor, "*batch sources d_model"]
+    ) -> Float[Tensor, "*batch d_model"]:
         """What `reader` finds in `source`, as one vector."""
         return self.pool(self.attention(self.queries(reader), self.sources(source)))
 

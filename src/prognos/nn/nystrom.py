@@ -11,15 +11,15 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad, scaled_dot_product_attention
+from torch.nn.functional import linear, pad
 
 from prognos.nn.depthwise import along_sequence
 from prognos.nn.dropout import Dropout
-from prognos.nn.multihead import head_width
+from prognos.nn.multihead import fused_attention, head_width
 
 
 class NystromAttention(nn.Module):
-    """Self-attention of one patient's tokens through landmarks, plus a depthwise convolution of the values along the sequence.
+    """Self-attention of a patient's tokens through landmarks, plus a depthwise convolution of the values along the sequence.
 
     A landmark is the mean of ceil(tokens / landmarks) consecutive tokens; the first one takes what is left over, so there may be fewer
     landmarks than asked for, and nothing is padded. A few tokens have the plain softmax attention that landmarks stand for: up to as
@@ -68,45 +68,45 @@ class NystromAttention(nn.Module):
         self.output = nn.Linear(d_model, d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens d_model"]:
+    def forward(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch tokens d_model"]:
         """Every token's row."""
         query, key, value = (linear(tokens, weight) for weight in self._weights())
         found = self._looked(tokens, query, key, value)
         return self._close(found + along_sequence(value, self.taps))
 
-    def first(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, " d_model"]:
+    def first(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The first token's row alone, the same numbers: no query but its own, one place of the convolution."""
         of_query, of_key, of_value = self._weights()
         taps = self.taps[:, self.taps.shape[1] // 2 :]  # before the first token there is nothing
-        near = tokens[: taps.shape[1]]
-        found = self._looked(tokens, linear(near[:1], of_query), linear(tokens, of_key), linear(tokens, of_value))
-        around = taps[:, None, : len(near)] @ self._split(linear(near, of_value))
-        return self._close(found + around.flatten())[0]
+        near = tokens[..., : taps.shape[1], :]
+        found = self._looked(tokens, linear(near[..., :1, :], of_query), linear(tokens, of_key), linear(tokens, of_value))
+        around = taps[:, None, : near.shape[-2]] @ self._split(linear(near, of_value))
+        return self._close(found + _joined(around)).squeeze(-2)
 
     def _looked(self, tokens: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Each query's row of the attention."""
         query, key, value = self._split(query), self._split(key), self._split(value)
-        if len(tokens) > self.exact_up_to or self.zeros_in_front:
+        if tokens.shape[-2] > self.exact_up_to or self.zeros_in_front:
             landmark_query, landmark_key = self._landmarks(tokens)
             key, value = landmark_key, self._summary(landmark_query, landmark_key, key, value)
-        return _attended(query, key, value).transpose(0, 1).flatten(1)
+        return _joined(fused_attention(query, key, value))
 
     def _landmarks(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys of the landmarks: projections of means are means of projections."""
-        n = len(tokens)
+        n = tokens.shape[-2]
         length = -(-n // self.landmarks)
         count = self.landmarks if self.zeros_in_front else -(-n // length)
         means = segment_means(tokens, length, count, whole_first=self.zeros_in_front)
-        query, key = linear(means, self.query_key_value.weight[: 2 * tokens.shape[1]]).chunk(2, dim=-1)
+        query, key = linear(means, self.query_key_value.weight[: 2 * tokens.shape[-1]]).chunk(2, dim=-1)
         return self._split(query), self._split(key)
 
     def _summary(self, landmark_query: Tensor, landmark_key: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """A2^+ (A3 V): what each landmark has for those who look at it."""
         if self.zeros_in_front:
-            front = -key.shape[1] % self.landmarks
+            front = -key.shape[-2] % self.landmarks
             key, value = pad(key, (0, 0, front, 0)), pad(value, (0, 0, front, 0))
-        found = _attended(landmark_query, key, value)
-        between = torch.softmax(landmark_query @ landmark_key.transpose(1, 2) * self.width**-0.5, dim=-1)
+        found = fused_attention(landmark_query, key, value)
+        between = torch.softmax(landmark_query @ landmark_key.transpose(-1, -2) * self.width**-0.5, dim=-1)
         return pseudo_inverse_product(between, found, self.iterations)
 
     def _close(self, found: Tensor) -> Tensor:
@@ -116,11 +116,12 @@ class NystromAttention(nn.Module):
         return self.query_key_value.weight.chunk(3)
 
     def _split(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(-1, (self.heads, self.width)).transpose(0, 1)
+        return tokens.unflatten(-1, (self.heads, self.width)).transpose(-3, -2)
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return scaled_dot_product_attention(query[None], key[None], value[None])[0]
+def _joined(heads: Tensor) -> Tensor:
+    """The heads of each token side by side."""
+    return heads.transpose(-3, -2).flatten(-2)
 
 
 class NystromLayer(nn.Module):
@@ -139,13 +140,13 @@ class NystromLayer(nn.Module):
         self.norm = nn.LayerNorm(d_model)
         self.attention = NystromAttention(d_model, heads=heads, landmarks=landmarks, dropout=dropout, zeros_in_front=zeros_in_front)
 
-    def forward(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens d_model"]:
+    def forward(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch tokens d_model"]:
         """Every token."""
         return tokens + self.attention(self.norm(tokens))
 
-    def first(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, " d_model"]:
+    def first(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The first token alone, the same numbers."""
-        return tokens[0] + self.attention.first(self.norm(tokens))
+        return tokens[..., 0, :] + self.attention.first(self.norm(tokens))
 
 
 def cheaper_exact_up_to(d_model: int, heads: int, landmarks: int, iterations: int) -> int:
@@ -158,8 +159,8 @@ def cheaper_exact_up_to(d_model: int, heads: int, landmarks: int, iterations: in
 
 
 def segment_means(
-    tokens: Float[Tensor, "tokens d_model"], length: int, count: int, *, whole_first: bool = False
-) -> Float[Tensor, "landmarks d_model"]:
+    tokens: Float[Tensor, "*batch tokens d_model"], length: int, count: int, *, whole_first: bool = False
+) -> Float[Tensor, "*batch landmarks d_model"]:
     """Means of `count` consecutive segments that end with the last token; the first ones may be short or empty.
 
     Args:
@@ -168,25 +169,27 @@ def segment_means(
         count: segments; count * length is at least the number of tokens.
         whole_first: divide short segments by `length` too, as if zeros stood in front.
     """
-    n, width = tokens.shape
+    n = tokens.shape[-2]
     whole = n // length
     short = n - whole * length
-    means = tokens[short:].view(whole, length, width).mean(dim=1)
+    means = tokens[..., short:, :].unflatten(-2, (whole, length)).mean(dim=-2)
     if short:
-        means = torch.cat([tokens[:short].sum(dim=0, keepdim=True) / (length if whole_first else short), means])
-    return pad(means, (0, 0, count - len(means), 0))
+        first = tokens[..., :short, :].sum(dim=-2, keepdim=True) / (length if whole_first else short)
+        means = torch.cat([first, means], dim=-2)
+    return pad(means, (0, 0, count - means.shape[-2], 0))
 
 
 def pseudo_inverse_product(
-    matrix: Float[Tensor, "heads landmarks landmarks"], right: Float[Tensor, "heads landmarks width"], iterations: int
-) -> Float[Tensor, "heads landmarks width"]:
+    matrix: Float[Tensor, "*batch heads landmarks landmarks"], right: Float[Tensor, "*batch heads landmarks width"], iterations: int
+) -> Float[Tensor, "*batch heads landmarks width"]:
     """matrix^+ right, by iterations of Z (13 - MZ (15 - MZ (7 - MZ))) / 4 (Razavi et al. 2014); the last one never writes Z down.
 
-    The start is M^T over the largest row sum times the largest column sum of all heads, as in the published attention.
+    The start is M^T over the largest row sum times the largest column sum of a patient's heads, as in the published attention.
     """
     size = matrix.abs()
-    inverse = matrix.transpose(1, 2) / (size.sum(dim=2).max() * size.sum(dim=1).max())
-    identity = torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
+    largest = size.sum(dim=-1).amax(dim=(-2, -1)) * size.sum(dim=-2).amax(dim=(-2, -1))
+    inverse = matrix.transpose(-1, -2) / largest[..., None, None, None]
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     for _ in range(iterations - 1):
         product = matrix @ inverse
         inverse = 0.25 * inverse @ (13 * identity - product @ (15 * identity - product @ (7 * identity - product)))

@@ -61,9 +61,9 @@ class PatchEncoder(nn.Module):
         self.activation = activation
         self.dropout = Dropout(dropout)
 
-    def forward(self, rows: Float[Tensor, "patches d_patch"]) -> Float[Tensor, "patches d_model"]:
-        """Tokens of one patient's patches; half-precision features are cast here."""
-        return in_chunks(self._encode, rows)
+    def forward(self, rows: Float[Tensor, "*batch patches d_patch"]) -> Float[Tensor, "*batch patches d_model"]:
+        """Tokens of a patient's patches; half-precision features are cast here."""
+        return in_chunks(self._encode, rows.flatten(0, -2)).unflatten(0, rows.shape[:-1])
 
     def _encode(self, rows: Float[Tensor, "patches d_patch"]) -> Float[Tensor, "patches d_model"]:
         return self.dropout(self.activation(self.linear(rows.to(self.linear.weight.dtype))))

@@ -61,9 +61,9 @@ class GroupEncoder(nn.Module):
         self.activation = nn.ELU()
         self.dropout = nn.AlphaDropout(dropout)
 
-    def forward(self, groups: Float[Tensor, "batch groups widest"]) -> Float[Tensor, "batch groups d_model"]:
+    def forward(self, groups: Float[Tensor, "*batch groups widest"]) -> Float[Tensor, "*batch groups d_model"]:
         """The tokens of the groups."""
-        hidden = torch.einsum("bgs,gsd->bgd", groups, self.first_weight) + self.first_bias
+        hidden = torch.einsum("...gs,gsd->...gd", groups, self.first_weight) + self.first_bias
         hidden = self.dropout(self.activation(hidden))
-        linear = torch.einsum("bgd,gde->bge", hidden, self.second_weight) + self.second_bias
+        linear = torch.einsum("...gd,gde->...ge", hidden, self.second_weight) + self.second_bias
         return self.dropout(self.activation(linear))

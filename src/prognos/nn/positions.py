@@ -28,16 +28,16 @@ class PPEG(nn.Module):
             nn.Conv2d(d_model, d_model, size, padding=size // 2, groups=d_model) for size in (LARGEST, 5, 3)
         )
 
-    def forward(self, tokens: Float[Tensor, "tokens_and_class d_model"]) -> Float[Tensor, "tokens_and_class d_model"]:
+    def forward(self, tokens: Float[Tensor, "*batch tokens_and_class d_model"]) -> Float[Tensor, "*batch tokens_and_class d_model"]:
         """The tokens with what stands around them; the class token stands first."""
-        n = len(tokens) - 1
+        n = tokens.shape[-2] - 1
         if n == 0:
             return tokens
-        class_token, patches = tokens.split([1, n])  # gradients of parts of a split are put together once
+        class_token, patches = tokens.split([1, n], dim=-2)  # gradients of parts of a split are put together once
         grid = as_square(patches)
-        side = math.isqrt(len(grid))
-        placed = over_grid(grid.view(side, side, -1), *self._merged()).flatten(0, 1)
-        return torch.cat([class_token, placed.split([n, len(grid) - n])[0]])
+        side = math.isqrt(grid.shape[-2])
+        placed = over_grid(grid.unflatten(-2, (side, side)), *self._merged()).flatten(-3, -2)
+        return torch.cat([class_token, placed.split([n, side * side - n], dim=-2)[0]], dim=-2)
 
     def _merged(self) -> tuple[Tensor, Tensor]:
         parts = [self.seven, self.five, self.three]
@@ -47,11 +47,11 @@ class PPEG(nn.Module):
         return torch.stack([itself, *kernels]).sum(dim=0)[:, 0], torch.stack(biases).sum(dim=0)
 
 
-def as_square(tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "square d_model"]:
+def as_square(tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch square d_model"]:
     """The tokens and the first of them again, as many as fill the smallest square."""
-    n = len(tokens)
+    n = tokens.shape[-2]
     side = math.isqrt(max(n - 1, 0)) + 1 if n else 0
     if side * side == n:
         return tokens
-    again, others = tokens.split([side * side - n, 2 * n - side * side])
-    return torch.cat([again, others, again])
+    again, others = tokens.split([side * side - n, 2 * n - side * side], dim=-2)
+    return torch.cat([again, others, again], dim=-2)

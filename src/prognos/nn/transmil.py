@@ -37,12 +37,14 @@ class TransMILEncoder(nn.Module):
         self.after = NystromLayer(d_model, heads=heads, landmarks=landmarks, dropout=dropout, zeros_in_front=zeros_in_front)
         self.norm = nn.LayerNorm(d_model)
 
-    def forward(self, tokens: Float[Tensor, "tokens d_model"]) -> tuple[Float[Tensor, " d_model"], Float[Tensor, "tokens d_model"]]:
+    def forward(
+        self, tokens: Float[Tensor, "*batch tokens d_model"]
+    ) -> tuple[Float[Tensor, "*batch d_model"], Float[Tensor, "*batch tokens d_model"]]:
         """The global vector, which is the class token's, and the updated tokens."""
         updated = self.norm(_kept_small(self.after, self._placed(tokens)))
-        return updated[0], updated[1:]
+        return updated[..., 0, :], updated[..., 1:, :]
 
-    def first(self, tokens: Float[Tensor, "tokens d_model"]) -> Float[Tensor, " d_model"]:
+    def first(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The global vector alone, the same numbers; the last layer computes the class token's row only."""
         return self.norm(_kept_small(self.after.first, self._placed(tokens)))
 
@@ -52,6 +54,6 @@ class TransMILEncoder(nn.Module):
 
 def _kept_small(function: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
     """function(tokens); beyond `LARGE` tokens, computed again in the backward pass."""
-    if torch.is_grad_enabled() and len(tokens) > LARGE:
+    if torch.is_grad_enabled() and tokens.shape[:-1].numel() > LARGE:
         return checkpoint(function, tokens, use_reentrant=False)
     return function(tokens)

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, NystromPool, PatchStream
+from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, NystromPool, PatchStream, alike, in_order
+from prognos.nn.patches import PACK
+from prognos.types import Bag, Tokens
 
 
 def patches(n: int, seed: int = 1) -> torch.Tensor:
@@ -33,6 +35,50 @@ def components(present: dict[str, list[bool]]) -> Components:
         if n != m
     }
     return Components(has, whole, specific, read)
+
+
+# Patients who are encoded together
+
+
+def bag_of(patches: list[int], omics: list[bool]) -> Bag:
+    mask = torch.arange(max(patches))[None, :] < torch.tensor(patches)[:, None]
+    has = torch.tensor(omics)[:, None]
+    tokens = {"histology": Tokens(torch.zeros(*mask.shape, 1), mask), "omics": Tokens(torch.zeros(len(omics), 1, 1), has)}
+    return Bag(tuple(f"patient {i}" for i in range(len(patches))), tokens)
+
+
+def test_patients_with_as_many_patches_and_the_same_modalities_are_encoded_together():
+    bag = bag_of([5, 3, 5, 0, 5, 3], [True, True, True, True, False, True])
+    assert alike(bag, ("histology", "omics")) == [[0, 2], [1, 5], [3], [4]]
+    assert alike(bag, ("omics",)) == [[0, 1, 2, 3, 5], [4]]
+
+
+def test_no_more_patients_are_encoded_together_than_fit_a_pack_and_a_large_one_stands_alone():
+    assert alike(bag_of([PACK // 2] * 5, [True] * 5), ("histology", "omics")) == [[0, 1], [2, 3], [4]]
+    assert alike(bag_of([PACK + 1] * 2, [True] * 2), ("histology",)) == [[0], [1]]
+
+
+def test_rows_of_groups_come_back_in_the_order_of_the_patients_and_in_single_precision():
+    rows = in_order([torch.tensor([[2.0], [0.0]], dtype=torch.bfloat16), torch.tensor([[1.0]])], [[2, 0], [1]])
+    assert rows.flatten().tolist() == [0, 1, 2]
+    assert rows.dtype == torch.float32
+    assert in_order([torch.zeros(1, 2, dtype=torch.float64)], [[0]]).dtype == torch.float64
+
+
+@pytest.mark.parametrize("specific", ["exact", "nystrom"])
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_patients_encoded_together_have_what_each_has_alone(specific, n):
+    stream, groups = patch_stream(specific=specific), group_stream()
+    cross, rows, values = CrossPool(8, 2).eval(), torch.stack([patches(n, seed) for seed in range(3)]), torch.randn(3, 2, 3)
+    together, of_groups = stream(rows), groups(values)
+    read = cross(of_groups.tokens, together.tokens)
+    for i in range(3):
+        alone, group = stream(rows[i]), groups(values[i])
+        for ours, one in ((together, alone), (of_groups, group)):
+            for part in ("whole", "specific", "tokens"):
+                assert torch.allclose(getattr(ours, part)[i], getattr(one, part), atol=1e-5), part
+        assert torch.allclose(stream.whole(rows)[i], alone.whole, atol=1e-5)
+        assert torch.allclose(read[i], cross(group.tokens, alone.tokens), atol=1e-5)
 
 
 # Streams
