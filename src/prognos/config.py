@@ -29,6 +29,8 @@ class CohortSection(Section):
     path: tuple[Path, ...] = Field(description="cohort folders; relative to the recipe")
     endpoint: str | None = Field(None, description="prefix of the time and event columns; needed where a cohort has several")
     subtype: str | None = Field(None, description="column of clinical.csv")
+    subtype_classes: tuple[str, ...] | None = Field(None, min_length=1, description="its classes in order; all labels when left out")
+    merge: dict[str, tuple[str, ...]] | None = Field(None, description="class -> labels of the column that become it")
 
     @field_validator("path", mode="before")
     @classmethod

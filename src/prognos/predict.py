@@ -1,7 +1,7 @@
-"""A new patient: risk, survival curve, risk group, and what was missing."""
+"""A new patient: risk, survival curve, risk group, subtype where the model learns it, and what was missing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ HORIZONS = (*np.arange(0.0, 3651.0, 73.0).tolist(), 1095.0, 1825.0)
 DRAWS = 100
 """Draws of a missing component that an interval rests on, where a model draws."""
 
+SUBTYPE_COLUMNS = ("patient_id", "class", "probability")
 COLUMNS = ("patient_id", "risk", "low", "high", "group", "missing", "filled_by")
 
 
@@ -35,6 +36,7 @@ class Answer:
         n_models: how many fitted models answered.
         not_converged: patients for whom an iteration inside one of the models did not converge.
         drawn: patients of whom something was drawn.
+        subtypes: patient_id, class, probability (mean of the models), most probable first; no row for models that learn no subtypes.
     """
 
     table: pd.DataFrame
@@ -42,6 +44,7 @@ class Answer:
     n_models: int
     not_converged: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
+    subtypes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(SUBTYPE_COLUMNS)))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -156,7 +159,8 @@ def predict(
     long = long.assign(**{name: np.round(ends.reshape(-1), 6) for name, ends in zip(("low", "high"), curve_ends, strict=True)})
     not_converged = tuple(patient for patient, one in zip(chosen, unfinished.tolist(), strict=True) if one)
     drawn = tuple(patient for patient, nan in zip(chosen, np.isnan(answers[0].low).tolist(), strict=True) if not nan)
-    return Answer(table, long, len(folders), not_converged, drawn)
+    classes, probabilities = [answer.subtypes for answer in answers], [answer.subtype_probabilities for answer in answers]
+    return Answer(table, long, len(folders), not_converged, drawn, _subtypes(chosen, classes, probabilities))
 
 
 def told(answer: Answer, patient: str) -> str:
@@ -175,20 +179,25 @@ def facts_of(answer: Answer, patient: str) -> list[tuple[str, str]]:
     of = f"{answer.n_models} fitted models" if answer.n_models > 1 else ""
     of = " and ".join(part for part in (of, f"{DRAWS} draws of what is missing" if patient in answer.drawn else "") if part)
     spread = "" if np.isnan(row["low"]) else f" ({row['low']:.3f} to {row['high']:.3f} over {of})"
+    classes = answer.subtypes[answer.subtypes["patient_id"] == patient]
+    subtype = ", ".join(f"{row['class']} {row['probability']:.0%}" for _, row in classes.iterrows())
     return [
         ("Risk", f"{row['risk']:.3f}{spread}"),
         ("Group", f"{row['group']} (above or below the median of the training patients)"),
         ("Predicted to be free of the event", ", ".join(free)),
+        *([("Subtype", subtype)] if subtype else []),
         ("Missing", f"{row['missing'] or 'nothing that the model reads'}{': ' + row['filled_by'] if row['filled_by'] else ''}"),
     ]
 
 
 def write(answer: Answer, out: Path, *, pages: Sequence[str] = ()) -> list[Path]:
-    """Writes predictions.csv and survival.csv.gz, and a page for each of some patients."""
+    """Writes predictions.csv and survival.csv.gz, subtypes.csv where the model learns subtypes, and a page for each of some patients."""
     written = [
         files.write_csv(out / "predictions.csv", answer.table[list(COLUMNS)]),
         files.write_csv(out / "survival.csv.gz", answer.survival),
     ]
+    if len(answer.subtypes):
+        written.append(files.write_csv(out / "subtypes.csv", answer.subtypes))
     return written + [files.write_text(out / f"patient-{patient}.html", page(answer, patient)) for patient in pages]
 
 
@@ -220,6 +229,27 @@ def page(answer: Answer, patient: str) -> str:
         f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">years</text></svg>'
         "<p>Research software: not for decisions about a patient.</p></html>\n"
     )
+
+
+def _subtypes(patients: Sequence[str], classes: Sequence[tuple[str, ...]], probabilities: Sequence[np.ndarray | None]) -> pd.DataFrame:
+    """Mean probabilities of the models; the most probable class of each patient first.
+
+    Raises:
+        ValueError: the models learnt different classes.
+    """
+    if len(set(classes)) > 1:
+        raise ValueError("these fitted models learnt different subtypes: predict with one of them, or with those of one run.")
+    known = [part for part in probabilities if part is not None]
+    if not known:
+        return pd.DataFrame(columns=list(SUBTYPE_COLUMNS))
+    mean = np.mean(known, axis=0)
+    order = np.argsort(-mean, axis=1, kind="stable")
+    rows = {
+        "patient_id": np.repeat(patients, len(classes[0])),
+        "class": np.array(classes[0], dtype=object)[order].reshape(-1),
+        "probability": np.round(np.take_along_axis(mean, order, axis=1).reshape(-1), 6),
+    }
+    return pd.DataFrame(rows)
 
 
 def _missing(cohort: Cohort, patients: Sequence[str], modalities: Sequence[str], without: Sequence[str]) -> list[list[str]]:

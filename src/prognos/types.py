@@ -1,4 +1,4 @@
-"""What flows between the stations of a study: survival, tokens, bags, predictions.
+"""What flows between the stations of a study: outcomes, tokens, bags, predictions.
 
 Axis names used by every annotation of the package: `batch patches pathways tokens prototypes heads bins times genes
 d_patch d_model`. This module imports torch; `cohort`, `omics` and `metrics` work on arrays and do not import it.
@@ -9,31 +9,33 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Survival:
-    """Time to event of a batch of patients.
+    """Time to event of a batch of patients, and their tumour's subtype where a study has subtypes.
 
     Args:
         time: days from diagnosis to the event or to the last follow-up.
         event: True when the event was observed, False when the patient is censored.
+        subtype: index into the cohort's classes, -1 where unknown.
     """
 
     time: Float[Tensor, " batch"]
     event: Bool[Tensor, " batch"]
+    subtype: Int[Tensor, " batch"] | None = None
 
     def __len__(self) -> int:
         return len(self.time)
 
     def __getitem__(self, index: Any) -> "Survival":
-        return Survival(self.time[index], self.event[index])
+        return Survival(self.time[index], self.event[index], None if self.subtype is None else self.subtype[index])
 
     def to(self, device: torch.device | str) -> "Survival":
-        """These survival times on a device."""
-        return Survival(self.time.to(device), self.event.to(device))
+        """These outcomes on a device."""
+        return Survival(self.time.to(device), self.event.to(device), None if self.subtype is None else self.subtype.to(device))
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Prediction:
     Args:
         risk: one number a patient; higher means an earlier event. Cox: the log-risk. Discrete: minus the sum of S.
         hazard_logits: logit of the hazard of each time bin, for discrete heads only.
+        subtype_logits: one a class of the cohort, for models that learn subtypes; their softmax are the probabilities.
         evidence: what the prediction rests on (plan, attention, components), named with its axes in the model's
             docstring. Its content never depends on a flag.
     """
@@ -120,6 +123,7 @@ class Prediction:
     risk: Float[Tensor, " batch"]
     hazard_logits: Float[Tensor, "batch bins"] | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    subtype_logits: Float[Tensor, "batch classes"] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,12 +154,14 @@ class InputShape:
         pathway_features: for each pathway, how many features (gene x data type) its token has.
         n_genes: number of features of the flat omics vector.
         tables: width of each further table, `clinical` included, by name.
+        subtypes: the cohort's classes, for models that learn them; none in a cohort without.
     """
 
     d_patch: int = 0
     pathway_features: tuple[int, ...] = ()
     n_genes: int = 0
     tables: Mapping[str, int] = field(default_factory=dict)
+    subtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,13 @@ _CROSS = 2 * _NORM + _ATTENTION + _POOL
 _HEADS = (3 * 64 + 8) + (8 * 4 + 4) + (2 * 64 + 8) + (8 * 4 + 4)  # phi, phi of the warm-up
 PARAMETERS["must"] = _PATCHES + _GROUPS + 2 * _CROSS + 8 * 3 + _HEADS
 PARAMETERS["must-paper"] = PARAMETERS["must"] - _POOL + (8 + _NYSTROM + _NORM)  # a Nystrom layer for u_P
+_MAPS = (8 * 8 + 8) + 2 * (8 * 8 + 8) + (8 * 2 + 2) + (2 * 8 + 2)  # embedding, gate twice, a score a class, a logit a class
+_GENES = 5 * 8 + 5 * 8 + 8 * 8 + _NORM + (_NORM + _ATTENTION)  # shares of eight groups, weights, biases, norm, groups attend
+_UPDATE = (_NORM + _ATTENTION) + _NORM + (8 * 16 + 16) + (16 * 8 + 8)  # guided attention, norm, network
+_JOIN = 16 * 8 + 8
+_EXCHANGE = 2 * (2 * _UPDATE + _JOIN) + 2 * (2 * _UPDATE + _JOIN) + _JOIN  # two blocks that gather, two with skips, of which one gathers
+PARAMETERS["mcti"] = _MAPS + _GENES + 3 * 8 * 8 + _EXCHANGE + 2 * _NORM + (8 * 4 + 4) + (8 * 2 + 2)
+PARAMETERS["mcti-paper"] = PARAMETERS["mcti"]
 
 
 def test_the_list_of_models_is_complete():

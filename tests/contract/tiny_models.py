@@ -5,13 +5,18 @@ import torch
 from prognos.models import MODELS, entry_of
 from prognos.types import Bag, InputShape, Survival, Tokens
 
-SHAPE = InputShape(d_patch=8, pathway_features=(2, 3, 1), n_genes=5, tables={"clinical": 3})
+SHAPE = InputShape(d_patch=8, pathway_features=(2, 3, 1), n_genes=5, tables={"clinical": 3}, subtypes=("left", "right"))
 SMALL = {"d_model": 8, "d_attention": 8, "n_prototypes": 4, "penalties": (0.1,), "inner_folds": 2}
 OWN = {
     "MUST": {"heads": 2, "landmarks": 4, "rank": 3, "sampling_steps": 5, "denoiser_layers": 2, "denoiser_hidden": 16}
     | {"generator_steps": 20, "generator_batch": 8, "generator_patience": 1},
+    "MCTI": {"heads": 2, "n_top": 4},
 }
-SURVIVAL = Survival(torch.tensor([50.0, 20.0, 90.0, 10.0, 70.0, 30.0]), torch.tensor([True, True, False, True, False, True]))
+SURVIVAL = Survival(
+    torch.tensor([50.0, 20.0, 90.0, 10.0, 70.0, 30.0]),
+    torch.tensor([True, True, False, True, False, True]),
+    torch.tensor([0, 1, 1, -1, 0, 1]),
+)
 N_PATCHES = (5, 2, 7, 1, 3, 4)
 
 

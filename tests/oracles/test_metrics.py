@@ -1,4 +1,4 @@
-"""Our metrics against scikit-survival, lifelines and torchsurv, with and without ties."""
+"""Our metrics against scikit-survival, lifelines, torchsurv and scikit-learn, with and without ties."""
 
 import warnings
 from dataclasses import dataclass
@@ -8,19 +8,23 @@ import lifelines.statistics
 import lifelines.utils
 import numpy as np
 import pytest
+import sklearn.metrics
 import sksurv.metrics
 import torch
 from sksurv.util import Surv
 
 from prognos.metrics import (
+    balanced_accuracy,
     brier_score,
     concordance,
     concordance_ipcw,
+    confusion,
     cumulative_dynamic_auc,
     horizon_grid,
     integrated_brier_score,
     kaplan_meier,
     logrank,
+    one_vs_rest_auc,
     tau_rule,
 )
 
@@ -178,3 +182,17 @@ def test_log_rank_is_that_of_lifelines(test_fold: Patients, n_groups: int):
     assert ours.statistic == pytest.approx(theirs.test_statistic, rel=1e-9)
     assert ours.p_value == pytest.approx(theirs.p_value, rel=1e-9)
     assert ours.degrees_of_freedom == theirs.degrees_of_freedom
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("ties", [False, True], ids=["no-ties", "ties"])
+def test_metrics_of_subtypes_are_those_of_scikit_learn(n_classes: int, ties: bool):
+    generator = np.random.default_rng(n_classes)
+    label = generator.integers(0, n_classes, 300)
+    scores = np.exp((generator.normal(size=(300, n_classes)) + (label[:, None] == np.arange(n_classes))).round(0 if ties else 9))
+    probabilities = (scores / scores.sum(axis=1, keepdims=True)).round(6)  # equal ones are equal to the last bit
+    theirs = sklearn.metrics.roc_auc_score(label, probabilities[:, 1] if n_classes == 2 else probabilities, multi_class="ovr")
+    most_probable = probabilities.argmax(axis=1)
+    assert one_vs_rest_auc(probabilities, label) == pytest.approx(theirs, abs=1e-12)
+    assert balanced_accuracy(probabilities, label) == pytest.approx(sklearn.metrics.balanced_accuracy_score(label, most_probable))
+    np.testing.assert_array_equal(confusion(probabilities, label, n_classes), sklearn.metrics.confusion_matrix(label, most_probable))

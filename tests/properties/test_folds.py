@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prognos.cohort.folds import FoldError, assign_folds, check_folds, inner_split
+from prognos.cohort.subtype import Classes
 
 
 @st.composite
@@ -59,3 +60,21 @@ def test_fewer_events_than_folds_are_refused(n_folds):
     event = np.arange(4 * n_folds) < n_folds - 1
     with pytest.raises(FoldError, match="cannot fill"):
         assign_folds([f"p{number}" for number in range(len(event))], ["a"] * len(event), event, n_folds)
+
+
+@settings(max_examples=15, deadline=None)
+@given(cohorts(), st.data())
+def test_folds_with_classes_keep_their_promises(cohort, data):
+    """By patient, events and classes differ by one at most; of whole sites, every promise without classes holds."""
+    patients, sites, event, n_folds = cohort
+    index = np.array(data.draw(st.lists(st.integers(-1, 2), min_size=len(sites), max_size=len(sites))))
+    classes = Classes(("x", "y", "z"), index)
+    folds = assign_folds(patients, sites, event, n_folds, classes=classes)
+    fold = folds.fold.to_numpy()
+    events = np.bincount(fold, weights=event, minlength=n_folds)
+    assert (np.bincount(fold, minlength=n_folds) >= 2).all()
+    assert (events >= 1).all()
+    if not folds.site_preserving:
+        assert np.ptp(events) <= 1
+        assert (np.ptp(classes.counted(fold).to_numpy(), axis=0) <= 1).all()
+    assert bool(folds.warnings) == bool((classes.counted(fold) == 0).any(axis=None))

@@ -1,5 +1,7 @@
 """What holds of metrics for all patients."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -130,7 +132,7 @@ def test_names_of_groups_and_order_of_patients_do_not_change_the_log_rank_test(d
 
 
 def fold_of(n_patients: int, seed: int, months: bool) -> HeldOutFold:
-    """A held-out fold with curves, long enough followed for every metric."""
+    """A held-out fold with curves and subtypes, long enough followed for every metric."""
     generator = np.random.default_rng(seed)
     risk, train_risk = generator.normal(size=n_patients), generator.normal(size=4 * n_patients)
     time, train_time = generator.exponential(1500 * 2.0**-risk) + 1, generator.exponential(1500 * 2.0**-train_risk) + 1
@@ -140,7 +142,11 @@ def fold_of(n_patients: int, seed: int, months: bool) -> HeldOutFold:
         columns, risk = [np.ceil(column / 90.0) * 90.0 for column in columns], np.round(risk, 1)
     horizons = np.array([100.0, 365.0, 700.0, 1095.0, 1500.0, 1825.0, 2500.0])
     survival = np.exp(-np.outer(2.0**risk, horizons / 1500.0))
-    return HeldOutFold(risk, columns[0], time <= limit, columns[1], train_time <= train_limit, horizons, survival)
+    label = generator.integers(-1, 3, n_patients)
+    probabilities = np.exp(generator.normal(size=(n_patients, 3)).round(1) + (label[:, None] == np.arange(3)))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    subtypes = {"label": label, "probabilities": probabilities, "classes": ("a", "b", "c")}
+    return HeldOutFold(risk, columns[0], time <= limit, columns[1], train_time <= train_limit, horizons, survival, **subtypes)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -162,10 +168,8 @@ def test_the_bootstrap_is_a_loop_over_drawn_patients(name, n_patients, seed, mon
         return  # its groups are those of the whole fold: see the unit test
     for count, replicate in zip(counts, replicates, strict=True):
         drawn = np.repeat(np.arange(n_patients), count)
-        assert fold.survival is not None
-        taken = HeldOutFold(
-            fold.risk[drawn], fold.time[drawn], fold.event[drawn], fold.train_time, fold.train_event, fold.horizons, fold.survival[drawn]
-        )
+        of_patients = ("risk", "time", "event", "survival", "label", "probabilities")
+        taken = replace(fold, **{of_patient: getattr(fold, of_patient)[drawn] for of_patient in of_patients})
         try:
             expected = metric.value(taken)
         except ValueError:

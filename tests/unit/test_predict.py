@@ -46,7 +46,12 @@ def fitted(monkeypatch):
             half = np.where(drawn, 0.25, np.nan)
             ends = {"low": risk - half, "high": risk + half}
             of_curves = {"survival_low": curves - half[:, None], "survival_high": curves + half[:, None]}
-            told = {"without_input": without_input & ~drawn, "not_converged": not_converged}
+            told = {"without_input": without_input & ~drawn, "not_converged": not_converged, "patients": tuple(patients)}
+            told |= {"subtypes": (), "subtype_probabilities": None}
+            if "learns" in folder.parent.name:
+                left = np.array([0.9, 0.2, 0.5])[: len(patients)] - 0.1 * number
+                told["subtypes"] = ("left", "right" if "other" not in folder.name else "wrong")
+                told["subtype_probabilities"] = np.stack([left, 1 - left], axis=1)
             return SimpleNamespace(risk=risk, survival=curves, **ends, **of_curves, **told)
 
         model = SimpleNamespace(needs=SimpleNamespace(modalities=("omics",)), filled_by="a coin")
@@ -175,3 +180,35 @@ def test_the_models_of_one_cohort_of_a_run_can_be_given(tmp_path):
 def test_a_folder_without_fitted_models_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no fitted model: give a fold folder"):
         prediction.fitted_folders(tmp_path)
+
+
+# Subtypes
+
+
+@pytest.mark.usefixtures("fitted")
+def test_subtypes_are_the_mean_of_the_models_and_the_most_probable_stands_first(cohort, tmp_path):
+    answer = prediction.predict([tmp_path / "learns" / "fold-0", tmp_path / "learns" / "fold-1"], cohort)
+    assert answer.subtypes.to_dict("list") == {
+        "patient_id": ["a", "a", "b", "b", "c", "c"],
+        "class": ["left", "right", "right", "left", "right", "left"],
+        "probability": [0.85, 0.15, 0.85, 0.15, 0.55, 0.45],
+    }
+    assert ("Subtype", "right 85%, left 15%") in prediction.facts_of(answer, "b")
+    written = prediction.write(answer, tmp_path / "out")
+    assert pd.read_csv(tmp_path / "out" / "subtypes.csv").columns.tolist() == ["patient_id", "class", "probability"]
+    assert tmp_path / "out" / "subtypes.csv" in written
+
+
+@pytest.mark.usefixtures("fitted")
+def test_a_model_without_subtypes_says_nothing_of_them(cohort, tmp_path):
+    answer = prediction.predict([tmp_path / "fold-0"], cohort)
+    assert answer.subtypes.empty
+    assert "Subtype" not in dict(prediction.facts_of(answer, "b"))
+    prediction.write(answer, tmp_path / "out")
+    assert not (tmp_path / "out" / "subtypes.csv").exists()
+
+
+@pytest.mark.usefixtures("fitted")
+def test_models_of_different_subtypes_are_not_mixed(cohort, tmp_path):
+    with pytest.raises(ValueError, match="these fitted models learnt different subtypes: predict with one of them"):
+        prediction.predict([tmp_path / "learns" / "fold-0", tmp_path / "learns" / "fold-other-1"], cohort)

@@ -16,6 +16,7 @@ from prognos.cohort.endpoints import endpoint_names, read_outcome
 from prognos.cohort.features import UNKNOWN, FeatureFileError, read_features
 from prognos.cohort.read import Folder, cohort_of, read_folder
 from prognos.cohort.split_card import median_follow_up
+from prognos.cohort.subtype import SubtypeRule
 
 DAYS_A_YEAR = 365.25
 ODD_AGE = 130.0
@@ -78,7 +79,11 @@ class Check:
         rows += [("patches", "coordinates", f"{unit}: {count} slides") for unit, count in self.coordinates.items()]
         rows += self._gene_rows()
         if cohort.subtype is not None:
-            rows += [("subtype", str(label), str(count)) for label, count in cohort.subtype.value_counts(dropna=False).items()]
+            known = cohort.subtype_index[cohort.subtype_index >= 0]
+            counts = np.bincount(known, minlength=len(cohort.subtype_classes))
+            rows.append(("subtype", "column", str(cohort.subtype.name)))
+            rows += [("subtype", name, str(count)) for name, count in zip(cohort.subtype_classes, counts, strict=True)]
+            rows.append(("subtype", "without a label", str(len(cohort) - len(known))))
         return rows + [("notes", "", note) for note in self.notes]
 
     def _gene_rows(self) -> list[tuple[str, str, str]]:
@@ -127,7 +132,7 @@ def check(
         path: the folder.
         endpoint: must be named when clinical.csv has several.
         gene_sets: name -> GMT file, on top of those that cohort.toml names.
-        subtype: column with the tumour subtype.
+        subtype: column with the tumour subtype; counts above cohort.toml.
         modalities: name -> table, on top of those that cohort.toml names.
         values: False reads only the headers of the feature files.
 
@@ -136,7 +141,7 @@ def check(
     """
     folder = read_folder(Path(path), gene_sets=gene_sets or {}, modalities=modalities or {})
     coordinates = _check_values(folder) if values else {}
-    cohort = cohort_of(folder, endpoint=endpoint, subtype=subtype, outcome=True)
+    cohort = cohort_of(folder, endpoint=endpoint, subtype=SubtypeRule(subtype), outcome=True)
     return Check(
         cohort=cohort,
         n_patients=len(folder.patients),

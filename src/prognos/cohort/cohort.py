@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from prognos.cohort.clinical import COVARIATES
 from prognos.cohort.defects import Exclusion, naming
@@ -33,7 +33,8 @@ class Cohort:
         exclusions: who was left out, by rule.
         notes: stated rules that were applied, and warnings.
         d_patch: width of the patch features; 0 without slides.
-        subtype: label of each patient, None where missing; None when the cohort has none.
+        subtype: class of each patient, None where missing, under the name of its column; None when the cohort has none.
+        subtype_classes: the classes of the whole cohort, which a part of it keeps; empty when the cohort has no subtype.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Cohort:
     notes: tuple[str, ...]
     d_patch: int
     subtype: pd.Series | None
+    subtype_classes: tuple[str, ...] = ()
 
     @classmethod
     def read(
@@ -59,6 +61,8 @@ class Cohort:
         endpoint: str | None = None,
         gene_sets: Mapping[str, str | os.PathLike[str]] | None = None,
         subtype: str | None = None,
+        subtype_classes: Sequence[str] | None = None,
+        merge: Mapping[str, Sequence[str]] | None = None,
         modalities: Mapping[str, str] | None = None,
         outcome: bool = True,
     ) -> "Cohort":
@@ -68,21 +72,26 @@ class Cohort:
             path: the folder.
             endpoint: `os`, `dss` ...; must be named when clinical.csv has several.
             gene_sets: name -> GMT file, on top of those that cohort.toml names.
-            subtype: column of clinical.csv with the tumour subtype.
+            subtype: column of clinical.csv with the tumour subtype. This and the next two count above cohort.toml, of which
+                nothing counts for another column than its own.
+            subtype_classes: its classes, in this order; every other label counts as missing. All labels that occur when left out.
+            merge: class -> labels that become it.
             modalities: name -> table inside the folder, on top of those that cohort.toml names.
-            outcome: False for new patients of whom nothing is known yet: time is NaN, nobody is left out for it, and
-                splits.csv is not read.
+            outcome: False for new patients of whom nothing is known yet: time is NaN, nobody is left out for it, no class of
+                the subtype need occur, and splits.csv is not read.
 
         Raises:
             CohortError: the folder has defects; all of them are listed.
         """
         from prognos.cohort.read import read_cohort
+        from prognos.cohort.subtype import SubtypeRule
 
+        merged = {name: tuple(labels) for name, labels in (merge or {}).items()}
         return read_cohort(
             Path(path),
             endpoint=endpoint,
             gene_sets=gene_sets or {},
-            subtype=subtype,
+            subtype=SubtypeRule(subtype, tuple(subtype_classes or ()), merged),
             modalities=modalities or {},
             outcome=outcome,
         )
@@ -101,6 +110,13 @@ class Cohort:
         if "site" not in self.clinical:
             return np.full(len(self), "", dtype=object)
         return self.clinical["site"].fillna("").to_numpy(dtype=object)
+
+    @property
+    def subtype_index(self) -> Int[np.ndarray, " patients"]:
+        """Index of each patient's class in `subtype_classes`, -1 where it is unknown."""
+        if self.subtype is None:
+            return np.full(len(self), -1, dtype=np.int64)
+        return pd.Index(self.subtype_classes, dtype=object).get_indexer(self.subtype).astype(np.int64)
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -1,12 +1,15 @@
 """The mixed-integer programme behind site-preserving folds: how many groups of each kind go into which fold.
 
 A group is what may not be split: the patients of one site, or one patient of unknown site. Groups with the same number of
-patients and events are exchangeable, so the programme decides on counts of kinds and never meets their symmetries:
+patients, of events and of patients of each tumour subtype are exchangeable, so the programme decides on counts of kinds and never
+meets their symmetries:
 
-    minimise   max_k |E_k - E/K|  +  (E/K - min_k E_k)  +  mean_k |E_k - E/K|  +  w E/N mean_k |N_k - N/K|
+    minimise   max_k |E_k - E/K|  +  (E/K - min_k E_k)  +  mean_k |E_k - E/K|
+               +  v E mean_c mean_k |N_ck/N_c - 1/K|  +  w E mean_k |N_k/N - 1/K|
     such that  every group is in one fold, every fold has at least one event and two patients
 
-with K folds, E events and N patients in all, E_k and N_k in fold k, and w = 0.2: the events decide, patients break ties.
+with K folds, E events and N patients in all, N_c of the class c, and E_k, N_k, N_ck of them in fold k. v = 0.3 and w = 0.2: the
+events decide, then the classes, and patients break ties. Without classes their term is not there.
 """
 
 from dataclasses import dataclass
@@ -15,10 +18,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+CLASS_WEIGHT = 0.3
 PATIENT_WEIGHT = 0.2
 GAP = 0.005
 OFFSET = 20.0  # added to the objective, so that the relative gap also tolerates 0.1: less than one event moved
 MOST_NODES = 500  # ends a long proof of optimality in the same place on every machine, which a time limit does not
+MOST_NODES_WITH_CLASSES = 100  # of a larger programme, whose first placements are nearly as good as its last
 LEAST_EVENTS = 1
 LEAST_PATIENTS = 2
 
@@ -38,40 +43,61 @@ class Placement:
 
 @dataclass(frozen=True)
 class _Kinds:
-    """Groups that are alike, largest first: their patients, events and number."""
+    """Groups that are alike, largest first: their patients, events, patients of each class (kinds x classes) and number."""
 
     patients: np.ndarray
     events: np.ndarray
+    classes: np.ndarray
     number: np.ndarray
     of_group: np.ndarray
 
     @classmethod
-    def of(cls, patients: np.ndarray, events: np.ndarray) -> "_Kinds":
-        alike, of_group, number = np.unique(np.column_stack([events, patients]), axis=0, return_inverse=True, return_counts=True)
+    def of(cls, patients: np.ndarray, events: np.ndarray, classes: np.ndarray) -> "_Kinds":
+        counts = np.column_stack([events, patients, classes])
+        alike, of_group, number = np.unique(counts, axis=0, return_inverse=True, return_counts=True)
         order = np.arange(len(alike))[::-1]  # most events first, then most patients
         rank = np.empty_like(order)
         rank[order] = np.arange(len(alike))
-        return cls(alike[order, 1].astype(float), alike[order, 0].astype(float), number[order], rank[of_group.ravel()])
+        alike = alike[order].astype(float)
+        return cls(alike[:, 1], alike[:, 0], alike[:, 2:], number[order], rank[of_group.ravel()])
 
 
-def place_groups(patients: np.ndarray, events: np.ndarray, n_folds: int, *, seed: int = 0, time_limit: float = 10.0) -> Placement:
-    """The folds of groups with these numbers of patients and events, balanced in events and then in patients.
+def place_groups(
+    patients: np.ndarray,
+    events: np.ndarray,
+    n_folds: int,
+    *,
+    classes: np.ndarray | None = None,
+    seed: int = 0,
+    time_limit: float = 10.0,
+) -> Placement:
+    """The folds of groups with these numbers of patients and events, balanced in events, then in classes, then in patients.
 
     The seed decides which of several alike groups goes where and how the folds are numbered, not how well they balance.
+
+    Args:
+        patients: of each group.
+        events: of each group.
+        n_folds: number of folds.
+        classes: patients of each class, groups x classes; every class has at least one.
+        seed: of the lot.
+        time_limit: seconds after which the best placement found so far is taken.
     """
-    kinds = _Kinds.of(np.asarray(patients), np.asarray(events))
+    counted = np.zeros((len(patients), 0), dtype=int) if classes is None else np.asarray(classes)
+    kinds = _Kinds.of(np.asarray(patients), np.asarray(events), counted)
     n_counts = len(kinds.number) * n_folds
     cost, upper = _cost_and_upper_bounds(kinds, n_folds)
     lower = np.zeros(len(cost))
     lower[-1] = 1.0
     integrality = np.zeros(len(cost))
     integrality[:n_counts] = 1
+    most_nodes = MOST_NODES_WITH_CLASSES if counted.shape[1] else MOST_NODES
     result = milp(
         cost,
         integrality=integrality,
         bounds=Bounds(lower, upper),
         constraints=_constraints(kinds, n_folds, len(cost)),
-        options={"mip_rel_gap": GAP, "node_limit": MOST_NODES, "time_limit": time_limit},
+        options={"mip_rel_gap": GAP, "node_limit": most_nodes, "time_limit": time_limit},
     )
     out_of_time = "time limit" in result.message.lower()
     if result.x is None:
@@ -83,11 +109,14 @@ def place_groups(patients: np.ndarray, events: np.ndarray, n_folds: int, *, seed
 
 
 def _cost_and_upper_bounds(kinds: _Kinds, n_folds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Variables: counts (kinds x folds), largest deviation, largest shortfall, deviations of events, of patients, 1."""
+    """Variables: counts (kinds x folds), largest deviation, largest shortfall, deviations of events, of patients, of each class, 1."""
     n_patients, n_events = float(kinds.patients @ kinds.number), float(kinds.events @ kinds.number)
+    n_of_class = kinds.number @ kinds.classes
     n_counts = len(kinds.number) * n_folds
     of_patients = PATIENT_WEIGHT * n_events / n_patients / n_folds
-    cost = np.concatenate([np.zeros(n_counts), [1.0, 1.0], np.full(n_folds, 1 / n_folds), np.full(n_folds, of_patients), [OFFSET]])
+    of_classes = np.repeat(CLASS_WEIGHT * n_events / n_of_class / n_folds, n_folds) / max(1, len(n_of_class))
+    of_events = np.full(n_folds, 1 / n_folds)
+    cost = np.concatenate([np.zeros(n_counts), [1.0, 1.0], of_events, np.full(n_folds, of_patients), of_classes, [OFFSET]])
     upper = np.full(len(cost), np.inf)
     upper[-1] = 1.0
     counts = np.repeat(kinds.number[:, None], n_folds, axis=1).astype(float)
@@ -131,6 +160,10 @@ def _constraints(kinds: _Kinds, n_folds: int, n_variables: int) -> LinearConstra
         bound([(here, kinds.events), (shortfall, 1.0)], events_per_fold, np.inf)
         bound([(here, kinds.events)], float(LEAST_EVENTS), np.inf)
         bound([(here, kinds.patients)], float(LEAST_PATIENTS), np.inf)
+        for index, per_fold in enumerate(kinds.number @ kinds.classes / n_folds):
+            of_class = n_counts + 2 + (2 + index) * n_folds + fold
+            for sign in (1.0, -1.0):
+                bound([(here, sign * kinds.classes[:, index]), (of_class, -1.0)], -np.inf, sign * float(per_fold))
     return LinearConstraint(np.array(rows), np.array(low), np.array(high))
 
 

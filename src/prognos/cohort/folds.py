@@ -1,11 +1,12 @@
 """Folds that split no site, checked, with a card that says what they can and cannot show.
 
-Made folds keep each site whole and balance events (`fold_programme`). Read folds are taken as they are: a patient or a slide in two
-folds is an error, a site in two folds is a warning on the card.
+Made folds keep each site whole and balance events and, where the cohort has a tumour subtype, its classes (`fold_programme`). Read
+folds are taken as they are: a patient or a slide in two folds is an error, a site in two folds is a warning on the card, and so is a
+class that a fold does not test.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 
 from prognos.cohort.defects import naming
 from prognos.cohort.fold_programme import LEAST_PATIENTS, Placement, pick_groups, place_groups
+from prognos.cohort.subtype import Classes
 
 Column = Sequence | np.ndarray | pd.Series | pd.Index
 
@@ -23,7 +25,7 @@ class FoldError(ValueError):
 
 @runtime_checkable
 class Patients(Protocol):
-    """What folds need of a cohort; `Cohort` has it."""
+    """What folds need of a cohort; `Cohort` has it. Its `subtype_classes` and `subtype_index` count where it has them."""
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -96,8 +98,9 @@ class InnerSplit:
 
 
 def make_folds(cohort: Patients, n_folds: int = 5, seed: int = 0, *, time_limit: float = 10.0) -> Folds:
-    """Folds of a cohort that keep its sites whole and balance its events; see `assign_folds`."""
-    return assign_folds(cohort.patients, cohort.sites, cohort.event, n_folds, seed=seed, time_limit=time_limit)
+    """Folds of a cohort that keep its sites whole and balance its events and classes; see `assign_folds`."""
+    classes = Classes.of(cohort)
+    return assign_folds(cohort.patients, cohort.sites, cohort.event, n_folds, seed=seed, time_limit=time_limit, classes=classes)
 
 
 def folds_of(cohort: Patients, n_folds: int = 5, seed: int = 0) -> Folds:
@@ -110,14 +113,24 @@ def folds_of(cohort: Patients, n_folds: int = 5, seed: int = 0) -> Folds:
     warnings = check_folds(fold, site=site, event=event, slides=cohort.slides)
     shared = _shared_sites(fold.to_numpy(), cohort.sites)
     note = f"folds as given; {'no site is in two of them' if not shared else f'not site-preserving: {len(shared)} sites are in several'}"
-    return Folds(fold.astype(int).rename("fold"), not shared, note, warnings)
+    return _told(Folds(fold.astype(int).rename("fold"), not shared, note, warnings), Classes.of(cohort))
 
 
-def assign_folds(patients: Column, sites: Column, event: Column, n_folds: int = 5, *, seed: int = 0, time_limit: float = 10.0) -> Folds:
+def assign_folds(
+    patients: Column,
+    sites: Column,
+    event: Column,
+    n_folds: int = 5,
+    *,
+    seed: int = 0,
+    time_limit: float = 10.0,
+    classes: Classes | None = None,
+) -> Folds:
     """Folds of about equal numbers of events in which no site is split; the same seed gives the same folds.
 
     With fewer known sites than folds, or where no placement of whole sites gives every fold an event and two patients, the folds are
     balanced by patient instead and the note says "not site-preserving". A patient of unknown site (empty text) is a group of one.
+    Where classes are given, each of them is spread over the folds as evenly as the sites and the events allow.
 
     Args:
         patients: ids.
@@ -126,6 +139,7 @@ def assign_folds(patients: Column, sites: Column, event: Column, n_folds: int = 
         n_folds: number of folds.
         seed: decides among equally good folds.
         time_limit: seconds after which the best folds found so far are taken.
+        classes: tumour subtype of each patient.
 
     Raises:
         FoldError: there are too few events or patients for so many folds.
@@ -137,13 +151,15 @@ def assign_folds(patients: Column, sites: Column, event: Column, n_folds: int = 
         placement = Placement(np.empty(0, dtype=int), _too_few(len(known), f"{n_folds} folds"))
     else:
         group = _groups(site)
-        placement = place_groups(
-            np.bincount(group), np.bincount(group, weights=observed).astype(int), n_folds, seed=seed, time_limit=time_limit
-        )
+        n_events = np.bincount(group, weights=observed).astype(int)
+        of_class = None if classes is None else _placed_classes(classes, group, n_folds)
+        placement = place_groups(np.bincount(group), n_events, n_folds, classes=of_class, seed=seed, time_limit=time_limit)
     if len(placement.fold) == 0:
-        fold = _by_patient(observed, n_folds, seed)
+        fold = _by_patient(observed, n_folds, seed, classes)
         reason = placement.reason if len(known) < n_folds else f"every fold needs an event and two patients, and {placement.reason}"
-        return Folds(pd.Series(fold, index=index, name="fold"), False, f"not site-preserving: {reason}; events balanced by patient")
+        balanced = "events" if classes is None else "events and classes"
+        note = f"not site-preserving: {reason}; {balanced} balanced by patient"
+        return _told(Folds(pd.Series(fold, index=index, name="fold"), False, note), classes)
     fold = placement.fold[group]
     events = np.bincount(fold, weights=observed, minlength=n_folds).astype(int)
     parts = [f"site-preserving: {len(known)} sites, {events.min()} to {events.max()} events a fold"]
@@ -151,7 +167,7 @@ def assign_folds(patients: Column, sites: Column, event: Column, n_folds: int = 
         parts.append(f"{int((site == '').sum())} patients of unknown site placed one by one")
     if placement.reason:
         parts.append(placement.reason)
-    return Folds(pd.Series(fold, index=index, name="fold"), True, "; ".join(parts))
+    return _told(Folds(pd.Series(fold, index=index, name="fold"), True, "; ".join(parts)), classes)
 
 
 def inner_split(sites: Column, event: Column, fraction: float = 0.2, seed: int = 0) -> InnerSplit:
@@ -277,10 +293,44 @@ def _groups(site: np.ndarray) -> np.ndarray:
     return np.unique(own, return_inverse=True)[1]
 
 
-def _by_patient(observed: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Folds dealt like cards: first the events, then, going on with the next fold, the censored."""
+def _by_patient(observed: np.ndarray, n_folds: int, seed: int, classes: Classes | None) -> np.ndarray:
+    """Folds dealt like cards, the events first: no two folds differ by more than one event, nor by more than one patient of a class.
+
+    An event goes to a fold with the fewest events, among these with the fewest of its class, then with the fewest patients; a censored
+    patient to one with the fewest of its class, then with the fewest patients. Patients of unknown class come last and level the rest.
+    Only where a fold would be left with too few patients does it take one that its class would send elsewhere.
+    """
     generator = np.random.default_rng(seed)
     order = np.concatenate([generator.permutation(np.flatnonzero(observed)), generator.permutation(np.flatnonzero(~observed))])
+    n_classes = 0 if classes is None else len(classes.names)
+    own = np.full(len(observed), n_classes) if classes is None else np.where(classes.index < 0, n_classes, classes.index)
+    order = order[np.lexsort((own[order], ~observed[order]))]
+    events, patients, of_class = (np.zeros(shape, dtype=int) for shape in (n_folds, n_folds, (n_classes, n_folds)))
+    nothing = np.zeros(n_folds, dtype=int)
     fold = np.empty(len(observed), dtype=int)
-    fold[order] = np.arange(len(observed)) % n_folds
+    for n_before, patient in enumerate(order):
+        lacking = np.maximum(LEAST_PATIENTS - patients, 0)
+        enough = lacking == 0 if len(order) - n_before <= lacking.sum() else nothing
+        known = own[patient] < n_classes
+        alike = of_class[own[patient]] if known else nothing
+        fewest = np.lexsort((patients, alike, events if observed[patient] else nothing, enough))[0]
+        fold[patient] = fewest
+        events[fewest] += observed[patient]
+        patients[fewest] += 1
+        if known:
+            of_class[own[patient], fewest] += 1
     return fold
+
+
+def _placed_classes(classes: Classes, group: np.ndarray, n_folds: int) -> np.ndarray:
+    """Patients of each class in each group, of the classes that are large enough to be in every fold."""
+    counts = classes.counted(group).to_numpy()
+    return counts[:, counts.sum(axis=0) >= n_folds]
+
+
+def _told(folds: Folds, classes: Classes | None) -> Folds:
+    """The same folds with what has to be said of the classes."""
+    if classes is None:
+        return folds
+    fold = folds.fold.to_numpy()
+    return replace(folds, note=f"{folds.note}; {classes.note(fold)}", warnings=(*folds.warnings, *classes.warnings(fold)))

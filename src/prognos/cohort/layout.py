@@ -28,6 +28,7 @@ from typing import Any
 
 from prognos.cohort.cohort import OMICS_KINDS
 from prognos.cohort.defects import Defect, naming, nearest
+from prognos.cohort.subtype import SubtypeRule
 from prognos.cohort.tables import SUFFIXES
 
 PARTS = ("clinical", "slides", "splits", *OMICS_KINDS)
@@ -48,9 +49,7 @@ class Layout:
     folder: Path
     name: str
     endpoint: str | None = None
-    subtype: str | None = None
-    subtype_classes: tuple[str, ...] = ()
-    merge: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    subtype: SubtypeRule = field(default_factory=SubtypeRule)
     parts: dict[str, Path] = field(default_factory=dict)
     features: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -74,9 +73,8 @@ def find_layout(folder: Path, gene_sets: Mapping[str, str | os.PathLike[str]], m
     cohort = said.get("cohort", {})
     layout.name = str(cohort.get("name", layout.name))
     layout.endpoint = cohort.get("endpoint")
-    layout.subtype = cohort.get("subtype")
-    layout.subtype_classes = tuple(map(str, cohort.get("subtype_classes", ())))
-    layout.merge = {name: tuple(map(str, labels)) for name, labels in cohort.get("merge", {}).items()}
+    merge = {name: tuple(labels) for name, labels in cohort.get("merge", {}).items()}
+    layout.subtype = SubtypeRule(cohort.get("subtype"), tuple(cohort.get("subtype_classes", ())), merge)
     layout.columns = said.get("columns", {})
     files = said.get("files", {})
     for part in PARTS:

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from prognos.cohort.cohort import OMICS_KINDS, Cohort, rows_of, slides_of
-from prognos.cohort.defects import CohortError, Defect, Exclusion, naming, nearest
+from prognos.cohort.defects import CohortError, Defect, Exclusion, naming
 from prognos.cohort.endpoints import Outcome, chosen_endpoint, read_outcome, time_unit_notes
 from prognos.cohort.layout import Layout, find_layout
 from prognos.cohort.slide_table import join_features, no_slides, read_slide_rows, rows_of_files
+from prognos.cohort.subtype import SubtypeRule, read_labels, with_classes
 from prognos.cohort.tables import NumberTable, TableDefect, read_number_table, read_text_table, text_ids, typed
 from prognos.omics.gene_sets import read_gmt
 
@@ -68,7 +69,7 @@ def read_cohort(
     *,
     endpoint: str | None,
     gene_sets: Mapping[str, str | os.PathLike[str]],
-    subtype: str | None,
+    subtype: SubtypeRule,
     modalities: Mapping[str, str],
     outcome: bool,
 ) -> Cohort:
@@ -212,7 +213,7 @@ def _read_splits(folder: Folder, path: Path) -> None:
     folder.folds = folds[_known(folder, ids, path, "rows")]
 
 
-def cohort_of(folder: Folder, *, endpoint: str | None, subtype: str | None, outcome: bool) -> Cohort:
+def cohort_of(folder: Folder, *, endpoint: str | None, subtype: SubtypeRule, outcome: bool) -> Cohort:
     """The cohort of one endpoint.
 
     Raises:
@@ -220,7 +221,7 @@ def cohort_of(folder: Folder, *, endpoint: str | None, subtype: str | None, outc
     """
     defects, notes = list(folder.defects), list(folder.notes)
     survival = _outcome(folder, endpoint, defects) if outcome else _unknown_outcome(folder)
-    labels = _subtype(folder, subtype, defects)
+    labels = _labels(folder, subtype, defects if outcome else [])
     if survival is None:
         raise CohortError(folder.layout.name, defects)
     if outcome:
@@ -237,6 +238,9 @@ def cohort_of(folder: Folder, *, endpoint: str | None, subtype: str | None, outc
         notes.append(f"{name}: none of the kept patients has it.")
         del tables[name]
     slides = slides_of(folder.slides, patients)
+    stated = subtype.over(folder.layout.subtype).stated()
+    known, classes, told = (None, (), ()) if labels is None else with_classes(labels.loc[kept], stated)
+    notes.extend(told)
     return Cohort(
         name=folder.layout.name,
         endpoint=survival.endpoint,
@@ -251,7 +255,8 @@ def cohort_of(folder: Folder, *, endpoint: str | None, subtype: str | None, outc
         exclusions=exclusions,
         notes=tuple(notes),
         d_patch=folder.d_patch if len(slides) else 0,
-        subtype=None if labels is None else labels.loc[kept],
+        subtype=known,
+        subtype_classes=classes,
     )
 
 
@@ -266,6 +271,12 @@ def _outcome(folder: Folder, asked: str | None, defects: list[Defect]) -> Outcom
     survival, wrong = read_outcome(folder.text, chosen, path.name)
     defects.extend(wrong)
     return survival
+
+
+def _labels(folder: Folder, asked: SubtypeRule, defects: list[Defect]) -> pd.Series | None:
+    """Labels of every patient; of new patients, of whom none need be known, what is wrong with them is no defect."""
+    path = folder.layout.parts.get("clinical")
+    return None if path is None else read_labels(folder.text, asked, folder.layout.subtype, path.name, defects)
 
 
 def _unknown_outcome(folder: Folder) -> Outcome:
@@ -306,31 +317,3 @@ def _nobody_left(folder: Folder, survival: Outcome, kept: np.ndarray, exclusions
             )
         ]
     return []
-
-
-def _subtype(folder: Folder, asked: str | None, defects: list[Defect]) -> pd.Series | None:
-    """Labels after merging; those that are not among the stated classes count as missing."""
-    layout, text = folder.layout, folder.text
-    name = asked or layout.subtype or ("subtype" if "subtype" in text else None)
-    if name is None or not len(text):
-        return None
-    if name not in text:
-        what = f"there is no column {name!r} for the subtype ({nearest(name, map(str, text.columns))})"
-        defects.append(Defect(what, layout.parts["clinical"].name, "name a column that is there"))
-        return None
-    labels = text[name].str.strip()
-    labels = labels.where(labels != "", None).rename("subtype")
-    if labels.isna().all():
-        return None
-    there = sorted(labels.dropna().unique())
-    wanted = [*layout.subtype_classes, *(label for merged in layout.merge.values() for label in merged)]
-    unknown = [label for label in wanted if label not in there and label not in layout.merge]
-    if unknown:
-        what = f"no patient has the subtype {naming(map(repr, unknown))} ({nearest(unknown[0], there)})"
-        defects.append(Defect(what, f"cohort.toml, [cohort]; column {name}", "correct the label"))
-    merged = {old: new for new, olds in layout.merge.items() for old in olds}
-    labels = labels.map(lambda label: merged.get(label, label), na_action="ignore")
-    if layout.subtype_classes:
-        classes = {merged.get(label, label) for label in layout.subtype_classes}
-        labels = labels.where(labels.isin(classes | set(layout.merge)), None)
-    return labels

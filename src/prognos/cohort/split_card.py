@@ -5,10 +5,14 @@ import pandas as pd
 from scipy.stats import norm
 
 from prognos.cohort.folds import FoldError, Folds, Patients
+from prognos.cohort.subtype import Classes
 
 
 def split_card(cohort: Patients, folds: Folds | pd.Series) -> pd.DataFrame:
-    """One row a fold: patients, events, known sites, sites that are also in another fold, median follow-up in days."""
+    """One row a fold: patients, events, known sites, sites that are also in another fold, median follow-up in days.
+
+    With a tumour subtype also `classes`, which says how many patients of each class the fold tests, and of how many none is known.
+    """
     fold = (folds.fold if isinstance(folds, Folds) else folds).reindex(list(cohort.patients)).to_numpy()
     sites, time, event = np.asarray(cohort.sites, dtype=object), np.asarray(cohort.time), np.asarray(cohort.event, dtype=bool)
     here = {name: set(sites[(fold == name) & (sites != "")]) for name in np.unique(fold)}
@@ -26,7 +30,15 @@ def split_card(cohort: Patients, folds: Folds | pd.Series) -> pd.DataFrame:
                 "median_follow_up": median_follow_up(time[inside], event[inside]),
             }
         )
-    return pd.DataFrame(rows).set_index("fold")
+    card = pd.DataFrame(rows).set_index("fold")
+    return card if (classes := Classes.of(cohort)) is None else card.assign(classes=_classes_of_folds(classes, fold))
+
+
+def _classes_of_folds(classes: Classes, fold: np.ndarray) -> list[str]:
+    counts = classes.counted(fold)
+    unknown = [int((classes.index[fold == name] < 0).sum()) for name in counts.index]
+    told = [", ".join(f"{count} {name}" for name, count in row.items()) for _, row in counts.iterrows()]
+    return [f"{text}, {count} unknown" if count else text for text, count in zip(told, unknown, strict=True)]
 
 
 def median_follow_up(time: np.ndarray, event: np.ndarray) -> float:

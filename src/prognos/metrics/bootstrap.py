@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 from prognos.metrics.brier import squared_distances, time_average
 from prognos.metrics.calibration import observed_curves, risk_groups
+from prognos.metrics.classification import UNKNOWN
 from prognos.metrics.concordance import TIED_RISK, Order, event_weights
 from prognos.metrics.fold import HeldOutFold
 
@@ -241,6 +242,48 @@ def calibration_replicates(resamples: Resamples, horizon: float, n_groups: int =
         distance = np.abs(_ratio(counts @ predicted[inside], drawn) - (1.0 - survival))
         error += np.where(ends_early | (drawn == 0), np.nan, drawn * distance)
     return error / resamples.counts.sum(axis=1)
+
+
+def one_vs_rest_auc_replicates(resamples: Resamples) -> Float[np.ndarray, " replicates"]:
+    """Mean one-against-rest AUC of each replicate over the classes drawn; NaN where fewer than two are."""
+    probabilities, label, counts = _of_known_subtype(resamples)
+    areas, drawn = [], []
+    for own in np.unique(label):
+        probability = probabilities[:, own]
+        order = np.argsort(probability)
+        case = np.flatnonzero(label[order] == own)
+        controls = np.where(label[order] == own, 0.0, counts[:, order])
+        before = np.concatenate([np.zeros((len(counts), 1)), np.cumsum(controls, axis=1)], axis=1)
+        lower, not_higher = (np.searchsorted(probability[order], probability[order][case], side=side) for side in ("left", "right"))
+        weight = counts[:, order[case]]
+        concordant = (weight * (before[:, lower] + before[:, not_higher])).sum(axis=1) / 2.0
+        areas.append(_ratio(concordant, weight.sum(axis=1) * before[:, -1]))
+        drawn.append(weight.sum(axis=1) > 0)
+    return _mean_over_drawn(areas, drawn)
+
+
+def balanced_accuracy_replicates(resamples: Resamples) -> Float[np.ndarray, " replicates"]:
+    """Balanced accuracy of each replicate over the classes drawn; NaN where fewer than two are."""
+    probabilities, label, counts = _of_known_subtype(resamples)
+    right = probabilities.argmax(axis=1) == label
+    of_class = [label == own for own in np.unique(label)]
+    patients = [counts @ own for own in of_class]
+    recall = [_ratio(counts @ (own & right), total) for own, total in zip(of_class, patients, strict=True)]
+    return _mean_over_drawn(recall, [total > 0 for total in patients])
+
+
+def _of_known_subtype(resamples: Resamples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities, labels and counts of the patients whose subtype is known."""
+    probabilities, label = (values[resamples.order.patient] for values in resamples.fold.subtypes)
+    known = label != UNKNOWN
+    return probabilities[known], label[known], resamples.counts[:, known].astype(np.float64)
+
+
+def _mean_over_drawn(values: Sequence[np.ndarray], drawn: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over those classes of which a replicate drew a patient; NaN where it drew fewer than two classes."""
+    n_drawn = np.sum(drawn, axis=0)
+    total = np.sum([np.where(there, value, 0.0) for value, there in zip(values, drawn, strict=True)], axis=0)
+    return np.where(n_drawn >= 2, total / np.maximum(n_drawn, 1), np.nan)
 
 
 def _weighted_mean(resamples: Resamples, values: Float[np.ndarray, " _"]) -> Float[np.ndarray, " replicates"]:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from prognos.metrics.arrays import Vector, curve_array, horizon_array, risk_array, survival_arrays
 from prognos.metrics.censoring import Censoring, horizon_grid, tau_rule
+from prognos.metrics.classification import class_arrays
 from prognos.metrics.kaplan_meier import kaplan_meier
 
 
@@ -23,6 +24,9 @@ class HeldOutFold:
         train_event: events of the training fold.
         horizons: rising times, in days, at which survival was predicted; None without curves.
         survival: predicted survival, patients x horizons.
+        label: index of each patient's subtype in `classes`, -1 where unknown; None without subtypes.
+        probabilities: predicted probability of each subtype, patients x classes.
+        classes: names of the subtypes.
     """
 
     risk: Vector
@@ -32,6 +36,9 @@ class HeldOutFold:
     train_event: Vector | None = None
     horizons: Vector | None = None
     survival: np.ndarray | None = None
+    label: Vector | None = None
+    probabilities: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         time, event = survival_arrays(self.time, self.event)
@@ -41,6 +48,13 @@ class HeldOutFold:
         if self.horizons is not None and self.survival is not None:
             checked["horizons"] = horizon_array(self.horizons)
             checked["survival"] = curve_array(self.survival, len(time), len(self.horizons))
+        if self.label is not None and self.probabilities is not None:
+            checked["probabilities"], checked["label"] = class_arrays(self.probabilities, self.label)
+            if checked["probabilities"].shape != (len(time), len(self.classes)):
+                raise ValueError(
+                    f"probabilities of subtypes have the shape {checked['probabilities'].shape}; {len(time)} patients and "
+                    f"{len(self.classes)} classes need {(len(time), len(self.classes))}."
+                )
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -106,6 +120,23 @@ class HeldOutFold:
             return survival[:, later]
         share = (horizon - horizons[later - 1]) / (horizons[later] - horizons[later - 1])
         return (1.0 - share) * survival[:, later - 1] + share * survival[:, later]
+
+    @property
+    def subtypes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted probabilities of the subtypes, and the observed ones.
+
+        Raises:
+            ValueError: the model predicted no subtypes.
+        """
+        if self.probabilities is None or self.label is None:
+            raise ValueError("no subtype probabilities: this metric needs a model that predicts the subtype, not the risk alone.")
+        return self.probabilities, self.label
+
+    @property
+    def absent_classes(self) -> tuple[str, ...]:
+        """The subtypes that no patient of the fold is known to have."""
+        there = set() if self.label is None else set(np.asarray(self.label).tolist())
+        return tuple(name for place, name in enumerate(self.classes) if place not in there)
 
     @property
     def _predicted(self) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from prognos.metrics.bootstrap import Resamples
 from prognos.metrics.brier import integrated_brier_score, scaled_brier
 from prognos.metrics.calibration import calibration
 from prognos.metrics.censoring import CLINICAL_HORIZONS
+from prognos.metrics.classification import balanced_accuracy, one_vs_rest_auc
 from prognos.metrics.concordance import concordance, concordance_ipcw
 from prognos.metrics.fold import HeldOutFold
 
@@ -26,6 +27,7 @@ class Metric:
         replicates: its value under every bootstrap replicate of the fold, NaN where one cannot be scored.
         higher_is_better: True for concordance, False for errors.
         needs_curves: True when it needs predicted survival, not only the risk.
+        needs_subtypes: True when it needs predicted probabilities of subtypes.
         worthless: the value of a model that knows nothing; None when there is no such value.
         centred: True when the bootstrap interval is moved onto the estimate (see `bootstrap.interval`).
     """
@@ -35,6 +37,7 @@ class Metric:
     replicates: Callable[[Resamples], np.ndarray]
     higher_is_better: bool = True
     needs_curves: bool = False
+    needs_subtypes: bool = False
     worthless: float | None = None
     centred: bool = False
 
@@ -84,6 +87,14 @@ def _scaled_brier(fold: HeldOutFold) -> float:
 
 def _calibration(fold: HeldOutFold, *, horizon: float) -> float:
     return calibration(fold.survival_at(horizon), fold.time, fold.event, horizon).error
+
+
+def _subtype_auc(fold: HeldOutFold) -> float:
+    return one_vs_rest_auc(*fold.subtypes)
+
+
+def _subtype_balanced_accuracy(fold: HeldOutFold) -> float:
+    return balanced_accuracy(*fold.subtypes)
 
 
 METRICS: dict[str, Metric] = {
@@ -139,5 +150,18 @@ METRICS: dict[str, Metric] = {
         )
         for horizon in CLINICAL_HORIZONS
     },
+    "subtype_auc": Metric(
+        "AUC of the probability of a subtype, its patients against all others: mean over the subtypes in the test part.",
+        _subtype_auc,
+        bootstrap.one_vs_rest_auc_replicates,
+        needs_subtypes=True,
+        worthless=0.5,
+    ),
+    "subtype_balanced_accuracy": Metric(
+        "Share of a subtype's patients who get it as the most probable one: mean over the subtypes in the test part.",
+        _subtype_balanced_accuracy,
+        bootstrap.balanced_accuracy_replicates,
+        needs_subtypes=True,
+    ),
 }
 """Every metric by the name that metrics.csv and comparison.csv use."""

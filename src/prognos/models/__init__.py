@@ -39,6 +39,8 @@ class Entry:
 
 _TTA = "Liu et al., Together, Then Apart: Revisiting Multimodal Survival Analysis via a Min-Max Perspective"
 
+_MCTI = "Jiang et al., Multimodal Cross-Task Interaction for Survival Analysis in Whole Slide Pathological Images"
+
 _MUST = "Kim and Hwang, MUST: Modality-Specific Representation-Aware Transformer, arXiv:2603.26071"
 
 MODELS: dict[str, Entry] = {
@@ -110,6 +112,20 @@ MODELS: dict[str, Entry] = {
                 "weight_decay": 1e-5,
                 "epochs": 30,
             },
+        ),
+        Entry(
+            "mcti",
+            "prognos.models.mcti:MCTI",
+            _MCTI,
+            "subtype and survival learnt together, patches chosen by subtype; recommended settings",
+            training={"learning_rate": 2e-4, "batch_size": 8},
+        ),
+        Entry(
+            "mcti-paper",
+            "prognos.models.mcti:MCTI",
+            _MCTI,
+            "MCTI as far as figures and published code tell",
+            training={"learning_rate": 2e-4, "batch_size": 1, "accumulate": 32, "schedule": "constant", "warmup": 0.0, "epochs": 20},
         ),
     )
 }

@@ -31,6 +31,7 @@ class Needs:
         gene_set: collection of gene sets that its pathways come from.
         parts: models of the table that are fitted first and that it is made of.
         complete: whether it cannot do without any of its modalities; what a patient lacks is then filled in by a stated policy.
+        subtype: whether it learns the tumour's subtype too, where the cohort has classes.
     """
 
     modalities: tuple[str, ...]
@@ -38,6 +39,7 @@ class Needs:
     gene_set: str | None = None
     parts: tuple[str, ...] = ()
     complete: bool = False
+    subtype: bool = False
 
 
 class Model(nn.Module):

@@ -19,49 +19,57 @@ class GatedAttention(nn.Module):
         d_model: width of a token.
         d_hidden: width of the gate.
         dropout: dropout on both branches.
+        maps: how many scores a token has; None for a single one without an axis of its own.
     """
 
-    def __init__(self, d_model: int, d_hidden: int, dropout: float = 0.25):
+    def __init__(self, d_model: int, d_hidden: int, dropout: float = 0.25, *, maps: int | None = None):
         super().__init__()
+        self.maps = maps
         self.content = nn.Sequential(nn.Linear(d_model, d_hidden), nn.Tanh(), Dropout(dropout))
         self.gate = nn.Sequential(nn.Linear(d_model, d_hidden), nn.Sigmoid(), Dropout(dropout))
-        self.score = nn.Linear(d_hidden, 1)
+        self.score = nn.Linear(d_hidden, maps or 1)
 
-    def forward(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch tokens"]:
-        """One score a token, before the softmax over tokens."""
-        return self.score(self.content(tokens) * self.gate(tokens)).squeeze(-1)
+    def forward(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch_tokens_and_maps"]:
+        """One score a token, or one a map, before the softmax over tokens."""
+        scores = self.score(self.content(tokens) * self.gate(tokens))
+        return scores.squeeze(-1) if self.maps is None else scores
 
 
 def attention_pool(
     rows: Float[Tensor, "patches d_patch"],
     encode: Callable[[Tensor], Tensor],
     score: Callable[[Tensor], Tensor],
-) -> tuple[Float[Tensor, " d_model"], Float[Tensor, " patches"]]:
+) -> tuple[Float[Tensor, "*maps d_model"], Float[Tensor, "patches *maps"]]:  # noqa: F821
     """z = sum_i a_i h_i with a = softmax of the scores of h_i = encode(row i), and a; memory does not grow with the patient.
+
+    Scores of several maps give a z and an a for each.
 
     A large patient is read in chunks whose maxima, sums and weighted sums are merged exactly; in training each chunk is
     computed again in the backward pass. A patient without a patch gives zeros.
     """
     if not len(rows):
-        empty = encode(rows.new_zeros(1, rows.shape[1]))[0] * 0.0
-        return empty, empty.new_zeros(0)
+        empty = encode(rows.new_zeros(1, rows.shape[1]))
+        scores = score(empty) * 0.0
+        return (scores.unsqueeze(-1) * empty.unsqueeze(-2) if scores.dim() == 2 else empty * 0.0)[0], scores[:0].detach()
 
     def summary(chunk: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         tokens = encode(chunk)
         scores = score(tokens).float()
-        top = scores.detach().max()
+        top = scores.detach().amax(dim=0)
         weights = torch.exp(scores - top)
-        return top, weights.sum(), weights.to(tokens.dtype) @ tokens, scores.detach()
+        to_tokens = weights.to(tokens.dtype)
+        return top, weights.sum(dim=0), (to_tokens if to_tokens.dim() == 1 else to_tokens.T) @ tokens, scores.detach()
 
     chunks = rows.split(CHUNK)
     again = torch.is_grad_enabled() and len(chunks) > 1
     parts = [checkpoint(summary, chunk, use_reentrant=False) if again else summary(chunk) for chunk in chunks]
     top = torch.stack([part[0] for part in parts])
-    share = torch.exp(top - top.max())
-    total = (share * torch.stack([part[1] for part in parts])).sum()
-    pooled = (share[:, None] * torch.stack([part[2] for part in parts])).sum(dim=0) / total
+    highest = top.amax(dim=0)
+    share = torch.exp(top - highest)
+    total = (share * torch.stack([part[1] for part in parts])).sum(dim=0)
+    pooled = (share[..., None] * torch.stack([part[2] for part in parts])).sum(dim=0) / total[..., None]
     scores = torch.cat([part[3] for part in parts])
-    return pooled, torch.exp(scores - top.max()) / total.detach()
+    return pooled, torch.exp(scores - highest) / total.detach()
 
 
 class SelfAttention(nn.Module):

@@ -14,6 +14,7 @@ from prognos.report.figures import FIGURES
 from prognos.report.figures.style import inline_svg
 from prognos.report.risk_groups import panel_name, patterns, risk_groups
 from prognos.report.run_folder import RunFolder, missing_in_words, read_run_folder
+from prognos.report.subtypes import subtype_remarks, subtype_tables
 from prognos.report.verdicts import CANARY, findings
 
 MOST_CHARACTERS = 6_500_000  # of drawings; the page stays below 8 MB
@@ -55,7 +56,8 @@ def page(run: RunFolder) -> str:
     real = replace(
         run, predictions=_without_canary(run.predictions), metrics=_without_canary(run.metrics), survival=_without_canary(run.survival)
     )
-    real = replace(real, comparison=_without_canary(run.comparison), logs=run.logs[~run.logs.label.str.endswith(CANARY)])
+    real = replace(real, comparison=_without_canary(run.comparison), subtypes=_without_canary(run.subtypes))
+    real = replace(real, logs=run.logs[~run.logs.label.str.endswith(CANARY)])
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("prognos.report"),
         autoescape=True,
@@ -80,6 +82,8 @@ def page(run: RunFolder) -> str:
         unusable=tables.unusable_table(run),
         metric_meanings=tables.metric_meanings(real),
         groups={name: _risk_group_notes(real, name) for name in facts},
+        subtype_tables={name: subtype_tables(real, name) for name in facts},
+        subtype_remarks={name: subtype_remarks(real, name) for name in facts},
         pictures=_pictures(real),
         model_table=tables.model_table(real),
         cost_table=tables.cost_table(real),

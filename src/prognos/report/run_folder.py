@@ -25,8 +25,12 @@ METRICS = ("model", "variant", "cohort", "seed", "fold", "missing", "metric", "v
 SURVIVAL = (*KEYS, "horizon", "survival")
 SPLITS = ("patient_id", "fold")
 SIMILARITIES = (*(key for key in KEYS if key != "missing"), "left", "right", "cosine")
+SUBTYPES = (*KEYS, "subtype", "class", "probability")
 LOG = ("cohort", "label", "seed", "fold", "stage", "epoch", "step")
-TEXT = ("model", "variant", "cohort", "missing", "patient_id", "metric", "stage", "label", "selection", "left", "right")
+TEXT = (
+    *("model", "variant", "cohort", "missing", "patient_id", "metric", "stage", "label", "selection", "left", "right"),
+    *("subtype", "class"),
+)
 
 CALIBRATION_HORIZONS = (365.0, 1095.0, 1825.0)
 ROWS_AT_ONCE = 500_000
@@ -118,6 +122,7 @@ class RunFolder:
         splits: splits.csv.
         logs: every log.csv, with cohort, label, seed and fold from its place.
         similarities: similarities.csv; only models that take patients apart have any.
+        subtypes: subtypes.csv; only models that predict the subtype have any.
         study: study.json.
         cohorts: cohort.json, an entry for each cohort of the predictions.
         provenance: provenance.json.
@@ -133,6 +138,7 @@ class RunFolder:
     splits: pd.DataFrame
     logs: pd.DataFrame
     similarities: pd.DataFrame
+    subtypes: pd.DataFrame
     study: StudyFacts
     cohorts: Mapping[str, CohortFacts]
     provenance: Mapping[str, Any]
@@ -168,6 +174,7 @@ def read_run_folder(path: Path) -> RunFolder:
         splits=_optional_table(path / "splits.csv", SPLITS, gaps),
         logs=_logs(path / "models", gaps),
         similarities=_labelled(_optional_table(path / "similarities.csv", SIMILARITIES, gaps, said=False)),
+        subtypes=_labelled(_subtypes(path / "subtypes.csv", gaps)),
         study=_study(path, gaps),
         cohorts={name: _cohort(name, facts, gaps) for name in predictions.cohort.unique()},
         provenance=_json(path / "provenance.json", gaps),
@@ -234,6 +241,16 @@ def _optional_table(path: Path, columns: Sequence[str], gaps: list[str], *, said
     except (ValueError, OSError) as error:
         gaps.append(f"{path.name} {_reason(error)}.")
         return nothing
+
+
+def _subtypes(path: Path, gaps: list[str]) -> pd.DataFrame:
+    """Probabilities of subtypes; none where one of them is no probability."""
+    table = _optional_table(path, SUBTYPES, gaps, said=False)
+    wrong = ~table.probability.between(0, 1)
+    if wrong.any():
+        gaps.append(f"{path.name} has {wrong.sum()} probabilities that are empty or outside 0 to 1, and was left aside.")
+        return table.iloc[:0]
+    return table
 
 
 def _survival(path: Path, gaps: list[str]) -> pd.DataFrame:

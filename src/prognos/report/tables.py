@@ -51,7 +51,7 @@ class Table:
 
 
 def comparison_tables(run: RunFolder, cohort: str) -> list[Table]:
-    """For each missing pattern a table of the concordance with differences, and one of all other metrics."""
+    """For each missing pattern a table of the concordance with differences, and one of all other metrics but those of subtypes."""
     tables = []
     for missing in patterns_of(run, cohort):
         tables.append(_concordance_table(run, cohort, missing))
@@ -104,7 +104,8 @@ def _canary_cell(canary: pd.DataFrame, row: Any) -> Cell:
 
 def _metric_table(run: RunFolder, cohort: str, missing: str) -> Table:
     rows = run.comparison[(run.comparison.cohort == cohort) & (run.comparison.missing == missing)]
-    rows = rows[(rows.metric != "concordance") & ~rows.variant.str.endswith(CANARY)]
+    elsewhere = ["concordance", *(name for name in METRICS if METRICS[name].needs_subtypes and not run.subtypes.empty)]
+    rows = rows[~rows.metric.isin(elsewhere) & ~rows.variant.str.endswith(CANARY)]
     metrics = list(dict.fromkeys(rows.metric[rows["mean"].notna()]))
     found = {(row.label, row.metric): row for row in rows.itertuples()}
     body: list[tuple[Cell, ...]] = []

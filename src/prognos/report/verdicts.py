@@ -1,6 +1,7 @@
 """What a row of the comparison says, in words, and never more than its interval allows."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -20,6 +21,7 @@ TITLES = {
     "scaled_brier": "Scaled Brier",
     "calibration": "Calibration error",
     "subtype_auc": "Subtype AUC",
+    "subtype_balanced_accuracy": "Subtype balanced accuracy",
 }
 
 
@@ -34,6 +36,20 @@ class Verdict(Enum):
     UNKNOWN = "no interval"
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What a metric is of, in words: of one model, and of several."""
+
+    metric: str
+    name: str
+    does: str
+    do: str
+
+
+_RANKING = _Task("concordance", "concordance", "ranks patients", "rank patients")
+_TELLING = _Task("subtype_auc", "subtype AUC", "tells subtypes apart", "tell subtypes apart")
+
+
 def metric_title(metric: str) -> str:
     """A metric's name for the reader."""
     base, _, horizon = metric.rpartition("_")
@@ -44,9 +60,9 @@ def metric_title(metric: str) -> str:
 
 def direction(metric: str) -> int:
     """1 where higher is better, -1 where lower is, 0 where neither is known."""
-    if metric in METRICS:
-        return 1 if METRICS[metric].higher_is_better else -1
-    return 1 if metric.startswith("subtype_") else 0
+    if metric not in METRICS:
+        return 0
+    return 1 if METRICS[metric].higher_is_better else -1
 
 
 def verdict(row: Any, metric: str, reference: str) -> Verdict:
@@ -96,13 +112,14 @@ def reference_rows(run: RunFolder, cohort: str, missing: str, metric: str) -> pd
 
 
 def findings(run: RunFolder, cohort: str) -> list[str]:
-    """What came out for a cohort, in plain paragraphs: one for each missing pattern, one for what to hold it against."""
+    """What came out for a cohort, in plain paragraphs: one for each missing pattern, one for subtypes, one for what to hold it against."""
     missing_patterns = patterns_of(run, cohort)
     done = _what_was_done(run, cohort)
     if not missing_patterns:
         return [f"{done} comparison.csv has no row for this cohort, so there is nothing to compare."]
-    paragraphs = [" ".join(_separation(run, cohort, missing)) for missing in missing_patterns]
+    paragraphs = [" ".join(_separation(run, cohort, missing, _RANKING)) for missing in missing_patterns]
     paragraphs[0] = f"{done} {paragraphs[0]}"
+    paragraphs += _of_subtypes(run, cohort, missing_patterns[0])
     sentences = _against_chance(run, cohort, missing_patterns[0])
     difference = run.cohorts[cohort].detectable_difference
     if difference is not None:
@@ -122,28 +139,27 @@ def _what_was_done(run: RunFolder, cohort: str) -> str:
     return f"{models} on {who}, each tested on {_counted(rows.fold.nunique(), 'fold')} with {_counted(rows.seed.nunique(), 'seed')}."
 
 
-def _separation(run: RunFolder, cohort: str, missing: str) -> list[str]:
-    rows = models_of(run, cohort, missing, "concordance")
+def _separation(run: RunFolder, cohort: str, missing: str, task: _Task) -> list[str]:
+    rows = models_of(run, cohort, missing, task.metric)
     phrase = missing_in_words(missing)
     opening = f"With {phrase}: " if phrase and not phrase.startswith("without") else f"{phrase.capitalize()}: " if phrase else ""
-    reference = reference_rows(run, cohort, missing, "concordance")
+    reference = reference_rows(run, cohort, missing, task.metric)
     if reference.empty:
         name = run.study.reference or "none was recorded"
         return [f"{opening}The reference model ({name}) is not in this comparison, so no difference can be tested."]
     base = reference.iloc[0]
     sentences = [
-        f"{opening}The reference, {base.label}, has a concordance of {number(base['mean'])} (95% interval {interval(base.low, base.high)})."
+        f"{opening}The reference, {base.label}, has a {task.name} of {number(base['mean'])} (95% interval {interval(base.low, base.high)})."
     ]
-    verdicts = {row.label: (verdict(row, "concordance", run.study.reference), row) for row in rows.itertuples()}
-    for wanted, word in ((Verdict.BETTER, "ranks"), (Verdict.WORSE, "ranks")):
+    verdicts = {row.label: (verdict(row, task.metric, run.study.reference), row) for row in rows.itertuples()}
+    for wanted in (Verdict.BETTER, Verdict.WORSE):
         chosen = [
             f"{name} (difference {signed(row.difference)}, 95% interval {interval(row.difference_low, row.difference_high, signed)})"
             for name, (found, row) in verdicts.items()
             if found is wanted
         ]
         if chosen:
-            verb = word if len(chosen) == 1 else word.removesuffix("s")
-            sentences.append(f"{_listed(chosen)} {verb} patients {wanted.value} than {base.label}.")
+            sentences.append(f"{_listed(chosen)} {task.does if len(chosen) == 1 else task.do} {wanted.value} than {base.label}.")
     close = [name for name, (found, _) in verdicts.items() if found is Verdict.WITHIN_NOISE]
     others = [name for name in verdicts if name != base.label]
     if close and len(close) == len(others):
@@ -154,6 +170,19 @@ def _separation(run: RunFolder, cohort: str, missing: str) -> list[str]:
     if unknown:
         sentences.append(f"For {_listed(unknown)} no interval of the difference is recorded.")
     return sentences
+
+
+def _of_subtypes(run: RunFolder, cohort: str, missing: str) -> list[str]:
+    """How well subtypes are told apart, against the reference where it predicts them; nothing where no model does."""
+    rows = models_of(run, cohort, missing, _TELLING.metric)
+    if rows.empty:
+        return []
+    if run.study.reference in set(rows.label):
+        return [" ".join(_separation(run, cohort, missing, _TELLING))]
+    values = [f"{row.label} {number(row.mean)} ({interval(row.low, row.high)})" for row in rows.itertuples()]
+    name = run.study.reference or "none was recorded"
+    said = f"The reference model ({name}) predicts no subtypes, so no difference can be tested."
+    return [f"Subtype AUC, with 95% interval (0.5: probabilities that know nothing): {_listed(values)}. {said}"]
 
 
 def _against_chance(run: RunFolder, cohort: str, missing: str) -> list[str]:

@@ -11,6 +11,7 @@ from prognos.cohort import Cohort
 
 
 def permuted(cohort: Cohort, seed: int) -> Cohort:
-    """The cohort with time and event, together, permuted across its patients; inputs and folds stay."""
+    """The cohort with time, event and subtype, together, permuted across its patients; inputs and folds stay."""
     order = runtime.generator("canary", cohort.name, seed).permutation(len(cohort.time))
-    return replace(cohort, time=cohort.time[order], event=cohort.event[order])
+    subtype = None if cohort.subtype is None else cohort.subtype.iloc[order].set_axis(cohort.subtype.index)
+    return replace(cohort, time=cohort.time[order], event=cohort.event[order], subtype=subtype)

@@ -24,6 +24,7 @@ from prognos.study.scoring import (
     fold_table,
     metric_names,
     metric_values,
+    named,
     score,
     shortened,
     with_defaults,
@@ -71,7 +72,7 @@ class _Notes:
     def add(self, text: str, row: tuple | None = None) -> None:
         models = self.of.setdefault(text, [])
         if row is not None:
-            models.append(str(row[0]) if row[1] == "base" else f"{row[0]}@{row[1]}")
+            models.append(named(row))
 
     def lines(self) -> tuple[str, ...]:
         return tuple(f"{text} ({shortened(models)})." if models else text for text, models in self.of.items())
@@ -86,6 +87,7 @@ def assess(
     replicates: int = 1000,
     seed: int = 0,
     training: pd.DataFrame | None = None,
+    subtypes: pd.DataFrame | None = None,
 ) -> Assessment:
     """Everything that is said of out-of-fold predictions: metrics by fold, and models compared.
 
@@ -98,12 +100,14 @@ def assess(
         seed: of the bootstrap.
         training: who the training part of each fold is: time and event, and cohort, seed or fold where it depends on
             them. When None it is the other folds of the same model, variant, cohort, seed and missing pattern.
+        subtypes: the columns of subtypes.csv, or None without subtypes.
 
     Raises:
         ValueError: a column is missing, or a metric is unknown.
     """
     table = with_defaults(predictions)
-    scored, unusable = score(table, survival, metric_names(metrics, survival is not None), training)
+    wanted = metric_names(metrics, survival is not None, subtypes is not None)
+    scored, unusable = score(table, survival, wanted, training, subtypes=subtypes)
     notes = _Notes(unusable)
     if replicates:
         _resample(scored, replicates, seed)
@@ -112,6 +116,8 @@ def assess(
     names = dict.fromkeys(row[0] for row in rows)
     if reference is not None and reference not in names:
         notes.add(f"the reference {reference!r} is not among the models ({', '.join(map(str, names))}): no differences are given.")
+    elif reference is not None:
+        _note_reference_without_subtypes(scored, reference, notes)
     comparison = pd.DataFrame(compared, columns=list(COMPARISON_COLUMNS))
     return Assessment(metric_values(scored), comparison, fold_table(scored), notes.lines())
 
@@ -124,9 +130,10 @@ def compare(
     metrics: Sequence[str] | None = None,
     replicates: int = 1000,
     seed: int = 0,
+    subtypes: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The columns of comparison.csv; arguments as `assess`, whose notes are in `.attrs["notes"]`."""
-    assessment = assess(predictions, survival, reference=reference, metrics=metrics, replicates=replicates, seed=seed)
+    assessment = assess(predictions, survival, reference=reference, metrics=metrics, replicates=replicates, seed=seed, subtypes=subtypes)
     assessment.comparison.attrs["notes"] = list(assessment.notes)
     return assessment.comparison
 
@@ -205,6 +212,15 @@ def _reference_row(row: tuple, rows: Mapping[tuple, list[ScoredFold]], reference
         notes.add(f"{_where(row)}: differences are to {reference} with nothing missing, the only one there is", row)
         return complete
     return None
+
+
+def _note_reference_without_subtypes(scored: Iterable[ScoredFold], reference: str, notes: _Notes) -> None:
+    """Says that metrics of subtypes have no differences where the reference has none of them."""
+    having = [cell for cell in scored if any(METRICS[name].needs_subtypes for name in (*cell.values, *cell.reasons))]
+    if having and not any(cell.row[:2] == (reference, "base") for cell in having):
+        found = dict.fromkeys(name for cell in having for name in (*cell.values, *cell.reasons) if METRICS[name].needs_subtypes)
+        text = f"{', '.join(found)}: the reference {reference} predicts no subtypes, so that no differences are given"
+        notes.add(f"{text}; a reference that predicts them would have some.")
 
 
 def _put_difference(line: dict, name: str, cells: list[ScoredFold], others: list[ScoredFold], notes: _Notes) -> None:

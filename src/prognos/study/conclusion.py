@@ -13,11 +13,12 @@ from prognos.config import Recipe
 from prognos.models import MODELS
 from prognos.study import provenance
 from prognos.study.comparison import Assessment, assess
-from prognos.study.fold import SIMILARITIES, told_of
+from prognos.study.fold import SIMILARITIES, SUBTYPES, told_of
 from prognos.study.plan import BASE, Job, Plan, reference_of
 from prognos.study.study import read_table
 
 SIMULATED = "truth.json"
+_OF_SOME_MODELS = (SIMILARITIES, SUBTYPES)
 _STRICTEST_FIRST = ("last", "inner", "oracle")
 
 
@@ -26,9 +27,9 @@ def collect(folder: Path, plan: Plan) -> None:
     reported = [job.folder for job in plan.jobs if job.reported and (folder / job.folder / "predictions.csv").is_file()]
     if not reported:
         raise ValueError("no model of this study could be fitted on any fold: look at done.json under models/ for the reasons.")
-    for name in ("predictions.csv", "survival.csv.gz", SIMILARITIES):
+    for name in ("predictions.csv", "survival.csv.gz", *_OF_SOME_MODELS):
         paths = [folder / place / name for place in reported]
-        parts = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths if name != SIMILARITIES or path.is_file()]
+        parts = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths if name not in _OF_SOME_MODELS or path.is_file()]
         if parts:
             files.write_csv(folder / name, pd.concat(parts, ignore_index=True))
 
@@ -36,8 +37,10 @@ def collect(folder: Path, plan: Plan) -> None:
 def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds], record: Mapping[str, Any]) -> None:
     """Metrics, comparison, and what the reader has to know beside them."""
     predictions, survival = read_table(folder / "predictions.csv"), read_table(folder / "survival.csv.gz")
+    subtypes = read_table(folder / SUBTYPES) if (folder / SUBTYPES).is_file() else None
     study = recipe.study
-    found = assess(predictions, survival, reference=reference_of(recipe), metrics=study.metrics, replicates=study.replicates)
+    reference = reference_of(recipe)
+    found = assess(predictions, survival, reference=reference, metrics=study.metrics, replicates=study.replicates, subtypes=subtypes)
     selections = selections_of(plan)
     files.write_csv(folder / "metrics.csv", _stamped(found.metrics, selections))
     files.write_csv(folder / "comparison.csv", _stamped(found.comparison, selections))
@@ -49,7 +52,7 @@ def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds
     facts = {
         "name": study.name,
         "command": record["command"],
-        "reference": reference_of(recipe),
+        "reference": reference,
         "selection": "oracle" if oracle else study.selection,
         "not_applicable": [*(vars(row) for row in plan.not_applicable), *_not_fitted(folder, reported)],
         "unusable": _unusable(found),

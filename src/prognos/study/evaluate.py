@@ -18,6 +18,7 @@ LONGEST_PLAUSIBLE = {"days": 36525.0, "months": 1200.0, "years": 100.0}
 SHORTEST_PLAUSIBLE_IN_DAYS = 400.0
 NEEDED = ("patient_id", "time", "event", "risk")
 PREDICTION_COLUMNS = (*CELL, "patient_id", "time", "event", "risk", "threshold")
+SUBTYPE_COLUMNS = (*CELL, "patient_id", "subtype", "class", "probability")
 SERIES = ("model", "variant", "cohort", "seed", "missing")
 
 
@@ -47,6 +48,7 @@ class Evaluation:
         curves: the Kaplan-Meier curves of these groups.
         notes: what was assumed, what cannot be scored and why.
         warnings: questions to the user, such as an implausible unit of time.
+        subtypes: the columns of subtypes.csv, where subtypes were given.
     """
 
     predictions: pd.DataFrame
@@ -57,6 +59,7 @@ class Evaluation:
     curves: pd.DataFrame
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    subtypes: pd.DataFrame | None = None
 
 
 def evaluate(
@@ -66,6 +69,7 @@ def evaluate(
     time_unit: str = "days",
     reference: str | None = None,
     survival: str | os.PathLike[str] | None = None,
+    subtypes: str | os.PathLike[str] | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
@@ -78,6 +82,7 @@ def evaluate(
         time_unit: days, months (of 30.4375 days) or years (of 365.25 days).
         reference: the model that differences are taken to; the model clinical, where there is one, when None.
         survival: a CSV of survival curves: the same keys, horizon (in the same unit) and survival.
+        subtypes: a CSV of subtypes: the same keys, subtype (observed, empty where unknown), class and probability.
         replicates: bootstrap replicates.
         seed: of the bootstrap.
 
@@ -90,6 +95,7 @@ def evaluate(
     table = read_predictions(paths)
     warnings = _questioned(table["time"], time_unit)
     curves = None if survival is None else read_survival(survival)
+    classes = None if subtypes is None else read_subtypes(subtypes)
     table["time"] *= DAYS_IN[time_unit]
     if curves is not None:
         curves["horizon"] *= DAYS_IN[time_unit]
@@ -99,7 +105,7 @@ def evaluate(
         reference = "clinical" if "clinical" in models else None
     elif reference not in models:
         raise ValueError(f"the reference {reference!r} is not among the models: {', '.join(models)}.")
-    assessment = assess(table, curves, reference=reference, replicates=replicates, seed=seed)
+    assessment = assess(table, curves, reference=reference, replicates=replicates, seed=seed, subtypes=classes)
     groups, group_curves, group_notes = _risk_groups(table)
     evaluation = Evaluation(
         table[list(PREDICTION_COLUMNS)].astype({"event": int}),
@@ -110,6 +116,7 @@ def evaluate(
         group_curves,
         (*_other_parts(table), *notes, *assessment.notes, *group_notes),
         warnings,
+        None if classes is None else classes[list(SUBTYPE_COLUMNS)],
     )
     if out is not None:
         _write(evaluation, Path(out), {"time_unit": time_unit, "reference": reference, "replicates": replicates, "seed": seed})
@@ -158,17 +165,32 @@ def read_survival(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         PredictionsError: a column is missing or a number is not one.
     """
+    return _read_long(Path(path), numbers=("horizon", "survival"), once=(*CELL, "patient_id", "horizon"))
+
+
+def read_subtypes(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Probabilities of subtypes, in long form, from a CSV (also .gz): keys as in predictions, subtype, class, probability.
+
+    Raises:
+        PredictionsError: a column is missing, a number is not one, or a class of a patient appears twice.
+    """
+    return _read_long(Path(path), texts=("subtype", "class"), numbers=("probability",), once=(*CELL, "patient_id", "class"))
+
+
+def _read_long(place: Path, *, texts: Sequence[str] = (), numbers: Sequence[str], once: Sequence[str]) -> pd.DataFrame:
     defects: list[str] = []
-    place = Path(path)
     table = _read_text(place, defects)
     if table is not None:
-        absent = [name for name in ("patient_id", "horizon", "survival") if name not in table.columns]
+        absent = [name for name in ("patient_id", *texts, *numbers) if name not in table.columns]
         if absent:
             defects.append(f"{place.name} has no column {', '.join(absent)} (it has {', '.join(table.columns)}): rename or add it.")
         else:
             table = _filled(table, place)
-            for name in ("horizon", "survival"):
+            for name in numbers:
                 table[name] = _numbers(table, name, place.name, defects)
+            again = table.duplicated(list(once))
+            if again.any():
+                defects.append(f"{place.name}: {once[-1]} of a patient appears twice in {_patients(table, again)}: keep one row.")
     if defects or table is None:
         raise PredictionsError(defects)
     return _with_whole_numbers(table)
@@ -343,5 +365,7 @@ def _risk_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, tuple
 def _write(evaluation: Evaluation, out: Path, settings: dict) -> None:
     for name in ("predictions", "metrics", "comparison", "folds", "groups", "curves"):
         files.write_csv(out / f"{name}.csv", getattr(evaluation, name))
+    if evaluation.subtypes is not None:
+        files.write_csv(out / "subtypes.csv", evaluation.subtypes)
     said = {"notes": list(evaluation.notes), "warnings": list(evaluation.warnings)}
     files.write_json(out / "evaluation.json", {**settings, "tau": "80th percentile of training follow-up, per fold in folds.csv", **said})

@@ -30,6 +30,9 @@ FIXED_HORIZONS = (365.0, 1095.0, 1825.0)
 SIMILARITY_COLUMNS = (*(key for key in KEYS if key != "missing"), "left", "right", "cosine")
 SIMILARITIES = "similarities.csv"
 """Of models that show vectors in their evidence; of complete patients."""
+SUBTYPE_COLUMNS = (*KEYS, "subtype", "class", "probability")
+SUBTYPES = "subtypes.csv"
+"""Of models that predict the subtype: a row for each class of each patient; `subtype` is the observed one, empty where unknown."""
 DONE = "done.json"
 STAGES = "stages"
 """Folder, in a run, of stages of training that variants have in common; gone when the study is done."""
@@ -73,7 +76,8 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
     except MissingModality as reason:
         return _leave(folder, {"seconds": round(time.monotonic() - started, 2), "not_applicable": str(reason)})
     fitted.save(folder)
-    predictions, survival, without_input, not_converged, predict_seconds = [], [], {}, {}, {}
+    predictions, survival, subtypes = [], [], []
+    without_input, not_converged, predict_seconds = {}, {}, {}
     for pattern in job.missing:
         asked = time.process_time()
         answered = predict_pattern(fitted, test, pattern, job.seed, horizons)
@@ -88,11 +92,15 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
         )
         curves = rows.loc[rows.index.repeat(len(horizons))].assign(horizon=np.tile(horizons, len(rows)))
         survival.append(curves.assign(survival=np.round(np.asarray(answered.survival, float).reshape(-1), 6)))
+        if answered.subtype_probabilities is not None:
+            subtypes.append(_class_probabilities(rows, test, answered))
         if pattern.text == "none" and answered.similarities:
             files.write_csv(folder / SIMILARITIES, _cosines(rows, answered.similarities))
     if job.missing:
         files.write_csv(folder / "predictions.csv", pd.concat(predictions, ignore_index=True)[list(PREDICTION_COLUMNS)])
         files.write_csv(folder / "survival.csv.gz", pd.concat(survival, ignore_index=True)[list(SURVIVAL_COLUMNS)])
+    if subtypes:
+        files.write_csv(folder / SUBTYPES, pd.concat(subtypes, ignore_index=True))
     told = {"parameters": n_parameters(fitted), "epochs": epochs, "tested": len(test)}
     by_pattern = {"without_input": without_input, "not_converged": not_converged, "predict_seconds": predict_seconds}
     return _leave(folder, {"seconds": round(time.monotonic() - started, 2), **told, **by_pattern})
@@ -198,6 +206,15 @@ def _cosines(rows: pd.DataFrame, similarities: Mapping[tuple[str, str], np.ndarr
     """A row for each patient who has both vectors of a pair."""
     parts = [rows.assign(left=left, right=right, cosine=np.round(values, 6)) for (left, right), values in similarities.items()]
     return pd.concat(parts, ignore_index=True).dropna(subset=["cosine"])[list(SIMILARITY_COLUMNS)]
+
+
+def _class_probabilities(rows: pd.DataFrame, test: Cohort, answered: Any) -> pd.DataFrame:
+    """A row for each class of each patient, with the observed subtype."""
+    labels = pd.Series(None, index=list(test.patients), dtype=object) if test.subtype is None else test.subtype
+    observed = rows.assign(subtype=labels.reindex(rows["patient_id"]).to_numpy())
+    of_class = observed.loc[observed.index.repeat(len(answered.subtypes))]
+    probability = np.round(np.asarray(answered.subtype_probabilities, float).reshape(-1), 6)
+    return of_class.assign(**{"class": np.tile(answered.subtypes, len(rows)), "probability": probability})[list(SUBTYPE_COLUMNS)]
 
 
 def _keys(job: Job, pattern: Pattern, test: Cohort) -> pd.DataFrame:

@@ -11,7 +11,8 @@ from prognos.cohort import Cohort
 from prognos.config import ConfigError, Recipe, Variant, bind, merged, unknown
 from prognos.metrics import METRICS
 from prognos.models import MODELS
-from prognos.tokens.inputs import InputsConfig, Needs
+from prognos.models.contract import Needs
+from prognos.tokens.inputs import InputsConfig
 from prognos.tokens.missing import Pattern, parse_pattern
 from prognos.training.recipe import TrainingConfig
 

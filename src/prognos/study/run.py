@@ -154,7 +154,9 @@ def read_cohorts(recipe: Recipe) -> dict[str, Cohort]:
     for path in recipe.cohort.path:
         log.info("reading %s", path)
         gene_sets = {name: str(file) for name, file in recipe.omics.gene_sets.items()}
-        cohort = Cohort.read(path, endpoint=recipe.cohort.endpoint, gene_sets=gene_sets, subtype=recipe.cohort.subtype)
+        told = recipe.cohort
+        subtype: dict[str, Any] = {"subtype": told.subtype, "subtype_classes": told.subtype_classes, "merge": told.merge}
+        cohort = Cohort.read(path, endpoint=told.endpoint, gene_sets=gene_sets, **subtype)
         if cohort.name in cohorts:
             raise ValueError(f"two cohorts are called {cohort.name!r}; results are kept by name, so rename one (name in its cohort.toml).")
         cohorts[cohort.name] = cohort

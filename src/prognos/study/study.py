@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-_TEXT = {name: str for name in ("model", "variant", "cohort", "missing", "patient_id", "metric", "selection")}
+_TEXT = {name: str for name in ("model", "variant", "cohort", "missing", "patient_id", "metric", "selection", "subtype", "class")}
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,19 @@ class Study:
     def survival(self) -> pd.DataFrame:
         """survival.csv.gz: the out-of-fold survival curve of every patient."""
         return read_table(self.folder / "survival.csv.gz")
+
+    def subtypes(self) -> pd.DataFrame:
+        """subtypes.csv: the out-of-fold probability of every subtype of every patient.
+
+        Raises:
+            ValueError: no model of the study predicts the subtype.
+        """
+        path = self.folder / "subtypes.csv"
+        if not path.is_file():
+            raise ValueError(
+                f"{path} does not exist: no subtypes were predicted; that takes a cohort with a subtype and a model such as mcti."
+            )
+        return read_table(path)
 
     def facts(self) -> dict[str, Any]:
         """study.json: selection, what was not applicable or unusable, warnings, models."""

@@ -100,6 +100,7 @@ def fit(
     input_config = bind(InputsConfig, {**entry.inputs, **(inputs or {})}, "inputs")
     needs = kind.needs_of(model_config)
     train = _training_patients(_lacking(cohort, recipe, needs, seed), model, needs, input_config)
+    subtypes = _subtype_shares(train) if needs.subtype else {}
     _check_validation(cohort, options.validation)
     parts = _parts(train, kind, seed, training=training, inputs=inputs, options=options)
     learnt_inputs = Inputs.learn(train, needs, input_config)
@@ -112,7 +113,7 @@ def fit(
     identity = _identity([model, seed], (model_config, recipe, input_config), fold, learnt_inputs, options.validation)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("fit", seed))
-        built = kind(model_config, learnt_inputs.shape)
+        built = kind(model_config, replace(learnt_inputs.shape, subtypes=tuple(subtypes)))
         if parts:
             built.take_parts({name: part.model for name, part in parts.items()})
         _check_windows(model, built, recipe)
@@ -136,7 +137,15 @@ def fit(
         marginal=marginal,
         provenance=_provenance(train, built),
         filler=filler,
+        subtypes=subtypes,
     )
+
+
+def _subtype_shares(train: Cohort) -> dict[str, float]:
+    """Share of each class among the training patients with a label; nothing in a cohort without classes."""
+    labelled = train.subtype_index[train.subtype_index >= 0] if train.subtype_classes else np.array([], dtype=np.int64)
+    counts = np.bincount(labelled, minlength=len(train.subtype_classes))
+    return {name: float(count / max(1, len(labelled))) for name, count in zip(train.subtype_classes, counts, strict=True)}
 
 
 def _lacking(cohort: Cohort, recipe: TrainingConfig, needs: Needs, seed: int) -> Cohort:
@@ -294,6 +303,7 @@ def _identity(name_and_seed: list[Any], configs: tuple[Any, ...], fold: Fold, in
         [[p, float(t), bool(e), fold.reader.n_patches(p)] for p, t, e in zip(train.patients, train.time, train.event, strict=True)],
         None if validation is None else list(validation.patients),
         [prognos.__version__, torch.__version__],
+        [train.subtype_classes, train.subtype_index.tolist()] if train.subtype_classes else None,
     ]
 
 

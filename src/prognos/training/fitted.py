@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,9 @@ class Predictions:
         survival_low: (patients, horizons), the same of the curves.
         survival_high: likewise.
         similarities: cosines of vectors that the model shows in its evidence, by the names of the two; NaN for patients who lack one.
+        subtypes: classes, for models that learn them.
+        subtype_probabilities: (patients, classes), rows sum to 1; the training fold's shares for patients without input. None for
+            models that learn no subtypes.
     """
 
     patients: tuple[str, ...]
@@ -68,6 +71,8 @@ class Predictions:
     survival_low: np.ndarray
     survival_high: np.ndarray
     similarities: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    subtypes: tuple[str, ...] = ()
+    subtype_probabilities: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Fitted:
         marginal: the training fold's Kaplan-Meier curve.
         provenance: what it was fitted on, in plain words and numbers.
         filler: what stands in for what a patient lacks, where the model does not see to that itself.
+        subtypes: share of each class among the training patients with a label, for models that learn subtypes.
     """
 
     name: str
@@ -99,6 +105,12 @@ class Fitted:
     marginal: MarginalHead
     provenance: Mapping[str, Any]
     filler: Filler | None = None
+    subtypes: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> InputShape:
+        """The sizes that fix the model's parameters."""
+        return replace(self.inputs.shape, subtypes=tuple(self.subtypes))
 
     def predict(
         self,
@@ -130,6 +142,7 @@ class Fitted:
         with_input, not_converged = np.zeros(len(chosen), dtype=bool), np.zeros(len(chosen), dtype=bool)
         spread, spread_of_curves = np.full((2, len(chosen)), np.nan), np.full((2, len(chosen), len(times)), np.nan)
         similarities: dict[tuple[str, str], np.ndarray] = {}
+        probabilities = np.full((len(chosen), len(self.subtypes)), np.nan)
         place = {patient: i for i, patient in enumerate(chosen)}
         grid = torch.as_tensor(times)
         for bag, prediction in self.predictions(cohort, chosen, without=without, absent=absent):
@@ -138,6 +151,8 @@ class Fitted:
             curves[rows] = self.model.head.survival_curve(prediction, grid.to(prediction.risk.device)).cpu().numpy()
             with_input[rows] = _has_input(bag, self.model).cpu().numpy()
             not_converged[rows] = _not_converged(prediction)
+            if prediction.subtype_logits is not None:
+                probabilities[rows] = prediction.subtype_logits.double().softmax(dim=1).cpu().numpy()
             for pair, cosines in self.model.similarities(prediction).items():
                 similarities.setdefault(pair, np.full(len(chosen), np.nan))[rows] = cosines.cpu().numpy()
             drawn = self._drawn(bag, draws, grid)
@@ -154,10 +169,11 @@ class Fitted:
         nothing = ~with_input
         spread[:, nothing], spread_of_curves[:, nothing] = np.nan, np.nan
         risk[nothing] = self.threshold
+        probabilities[nothing] = list(self.subtypes.values())
         curves[nothing] = self.marginal.survival_curve(Prediction(torch.zeros(1)), grid).numpy()
-        return Predictions(
-            chosen, risk, times, curves, nothing, not_converged & with_input, *spread, *spread_of_curves, similarities=similarities
-        )
+        unfinished, ends = not_converged & with_input, (*spread, *spread_of_curves)
+        found = Predictions(chosen, risk, times, curves, nothing, unfinished, *ends, similarities=similarities)
+        return replace(found, subtypes=tuple(self.subtypes), subtype_probabilities=probabilities) if self.subtypes else found
 
     def _drawn(self, bag: Bag, draws: int, grid: torch.Tensor) -> tuple[np.ndarray, np.ndarray] | None:
         """Risks (draws, batch) and curves (draws, batch, horizons) of single draws; None where nothing is drawn."""
@@ -232,6 +248,7 @@ class Fitted:
             "seed": self.seed,
             "threshold": self.threshold,
             "shape": _shape_state(self.inputs.shape),
+            "subtypes": dict(self.subtypes),
             "inputs": self.inputs.state(),
             "weights_sha256": digest,
             "provenance": dict(self.provenance),
@@ -254,7 +271,8 @@ class Fitted:
             raise ValueError(f"{folder / 'weights.safetensors'} cannot be read ({error}); fit the model again or copy it anew.") from error
         entry = entry_of(described["model"])
         kind = entry.load()
-        shape = _shape_from(described["shape"])
+        subtypes = described.get("subtypes", {})
+        shape = replace(_shape_from(described["shape"]), subtypes=tuple(subtypes))
         config = kind.Config(**described["config"])
         model = kind(config, shape)
         if model.needs.parts:
@@ -277,6 +295,7 @@ class Fitted:
             marginal=marginal,
             provenance=described["provenance"],
             filler=filler,
+            subtypes=subtypes,
         )
 
 

@@ -39,7 +39,7 @@ class Fold:
 
     @property
     def survival(self) -> Survival:
-        """Their survival, in the order of `patients`."""
+        """Their survival and subtypes, in the order of `patients`."""
         return survival_of(self.cohort).to(self.device)
 
     @property
@@ -58,8 +58,10 @@ class Fold:
 
 
 def survival_of(cohort: Cohort) -> Survival:
-    """Time and event of a cohort's patients as tensors."""
-    return Survival(torch.as_tensor(np.asarray(cohort.time), dtype=torch.float64), torch.as_tensor(np.asarray(cohort.event, dtype=bool)))
+    """Time, event and, in a cohort with classes, subtype of its patients as tensors."""
+    subtype = torch.as_tensor(cohort.subtype_index) if cohort.subtype_classes else None
+    time, event = torch.as_tensor(np.asarray(cohort.time), dtype=torch.float64), torch.as_tensor(np.asarray(cohort.event, dtype=bool))
+    return Survival(time, event, subtype)
 
 
 def having_any(cohort: Cohort, modalities: Sequence[str], omics_kinds: Sequence[str] | None = None) -> np.ndarray:

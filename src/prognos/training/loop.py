@@ -88,13 +88,21 @@ def windows_of(fold: Fold, recipe: TrainingConfig, *, seed: int, epoch: int) -> 
     that no small remainder is left, and are cut into batches of at most batch_size.
     """
     event, most = fold.survival.event.cpu().numpy(), recipe.batch_size * recipe.accumulate
-    strata = {"none": lambda: None, "event": lambda: event, "time": lambda: _time_strata(fold.survival)}[recipe.balance]()
+    strata = _strata(fold.survival, recipe.balance)
     steps = epoch_batches(event, most, seed=seed, epoch=epoch, min_events=min(recipe.min_events, most), balance=strata)
     return [np.array_split(step, min(recipe.accumulate, -(-len(step) // recipe.batch_size))) for step in steps]
 
 
-def _time_strata(survival: Survival) -> np.ndarray:
-    """Quarter of the observed events' times, and event: the strata that MCAT draws alike."""
+def _strata(survival: Survival, balance: str) -> np.ndarray | None:
+    """What patients are drawn alike by; `time`: the quarter of the observed events' times, and event, as MCAT does."""
+    if balance == "none":
+        return None
+    if balance == "event":
+        return survival.event.cpu().numpy()
+    if balance == "subtype":
+        if survival.subtype is None:
+            raise ValueError("training.balance is 'subtype' but the cohort has no classes: name the column under [cohort] subtype.")
+        return survival.subtype.cpu().numpy()
     cuts = quantile_cuts(survival.time, survival.event, 4)
     quarter = torch.searchsorted(cuts, survival.time.double(), right=True)
     return (2 * quarter + survival.event.long()).cpu().numpy()

@@ -18,8 +18,9 @@ class TrainingConfig(BaseModel):
     batch_size: int = Field(32, ge=1, description="patients in one batch; a Cox loss shares its risk set over them")
     accumulate: int = Field(1, ge=1, description="batches in one optimiser step; a Cox loss shares its risk set over all of them")
     min_events: int = Field(1, ge=0, description="observed events that every optimiser step holds, where the fold has enough")
-    balance: Literal["none", "event", "time"] = Field(
-        "none", description="event: events and censored patients drawn alike; time: the quarters of the event times too"
+    balance: Literal["none", "event", "time", "subtype"] = Field(
+        "none",
+        description="event: events and censored patients drawn alike; time: the quarters of the event times too; subtype: the classes",
     )
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
     weight_decay: float = Field(1e-5, ge=0, description="AdamW's decay of matrices; biases, norms and vectors have none")

@@ -80,10 +80,27 @@ def test_the_printed_check_says_everything(cohort_folder, edit):
         "rna: 10 kept, 11 in all; 4 columns",
         "per slide: 2 / 7.5 / 13 (min / median / max of 12)",
         "coordinates: level0 pixels: 12 slides",
-        "Basal: 6",
+        "subtype\n  column: subtype\n  Basal: 6\n  LumA: 5\n  without a label: 0",
         "clinical covariates known of 11: age 11, sex 11, stage 11, grade 11.",
     ):
         assert line in text
+
+
+def test_classes_are_printed_in_their_order_with_those_without_a_label(cohort_folder, edit):
+    edit("clinical.csv", "LumA", "")
+    edit("clinical.csv", "Basal", "Her2")
+    edit("clinical.csv", ",subtype,", ",pam50,")
+    (cohort_folder / "cohort.toml").write_text('[cohort]\nsubtype = "pam50"\nsubtype_classes = ["LumA", "Basal"]\n')
+    found = check(cohort_folder)
+    assert "subtype\n  column: pam50\n  LumA: 5\n  Basal: 5\n  without a label: 2" in found.text()
+    assert "pam50: 1 labels are not among the classes and count as missing ('Her2' of 1)." in found.notes
+
+
+def test_the_column_of_the_subtype_can_be_named_for_a_check(cohort_folder):
+    assert "subtype\n  column: sex\n  male: 12\n  without a label: 0" in check(cohort_folder, subtype="sex").text()
+    (cohort_folder / "cohort.toml").write_text('[cohort]\nsubtype = "sex"\n')
+    assert "column: sex" in check(cohort_folder).text()
+    assert "column: grade" in check(cohort_folder, subtype="grade").text()
 
 
 def test_a_follow_up_that_is_not_reached_is_said(cohort_folder):

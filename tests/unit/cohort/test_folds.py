@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from prognos.cohort.folds import FoldError, Folds, assign_folds, check_folds, folds_of, inner_split, make_folds
+from prognos.cohort.subtype import Classes
 
 
 def hospital(sizes: dict[str, int], events: dict[str, int]) -> tuple[list[str], list[str], np.ndarray]:
@@ -215,3 +216,101 @@ def test_train_and_test_of_a_fold_part_the_patients():
     assert folds.names == (0, 1)
     assert folds.test(1) == ("q", "r")
     assert folds.train(1) == ("p",)
+
+
+# Classes
+
+
+def counts(fold: pd.Series, classes: Classes) -> dict[str, list[int]]:
+    """Patients of each class a fold, in order of number."""
+    return {name: sorted(column) for name, column in classes.counted(fold.to_numpy()).to_dict("list").items()}
+
+
+def test_without_classes_the_folds_are_those_of_events_and_patients():
+    # what these folds were before there were classes
+    assert [int(fold) for fold in assign_folds(*SIX, n_folds=3).fold[::10]] == [1, 1, 0, 2, 0, 2]
+    patients, sites, event = hospital({"a": 20, "b": 20}, {"a": 10, "b": 0})
+    by_patient = assign_folds(patients, sites, event, n_folds=5).fold
+    assert "".join(map(str, by_patient)) == "2424001331104003221143410124243202433013"
+    nobody_known = Classes(("a", "b"), np.full(40, -1))
+    assert assign_folds(patients, sites, event, n_folds=5, classes=nobody_known).fold.equals(by_patient)
+    of_sites = assign_folds(*SIX, n_folds=3).fold
+    assert assign_folds(*SIX, n_folds=3, classes=Classes(("a",), np.full(60, -1))).fold.equals(of_sites)
+
+
+def test_whole_sites_are_placed_so_that_classes_are_balanced():
+    # sites a, b and c have class 0 and d, e and f class 1; events and patients are the same everywhere
+    classes = Classes(("first", "second"), np.repeat([0, 1], 30))
+    folds = assign_folds(*SIX, n_folds=3, classes=classes)
+    assert counts(folds.fold, classes) == {"first": [10, 10, 10], "second": [10, 10, 10]}
+    assert folds.site_preserving
+    assert folds.note == "site-preserving: 6 sites, 8 to 8 events a fold; a fold tests 10 to 10 first, 10 to 10 second"
+    assert folds.warnings == ()
+
+
+def test_events_come_before_classes():
+    # a and b with c or d: 5 events on both sides, but 30 and 10 of the class; a against all others: 20 and 20, but 4 and 6 events
+    patients, sites, event = hospital({"a": 20, "b": 20, "c": 10, "d": 10}, {"a": 4, "b": 4, "c": 1, "d": 1})
+    classes = Classes(("x",), np.where(np.array(sites) == "b", -1, 0))
+    fold = assign_folds(patients, sites, event, n_folds=2, classes=classes).fold
+    assert sorted(np.bincount(fold, weights=event)) == [5, 5]
+    assert counts(fold, classes) == {"x": [10, 30]}
+
+
+def test_classes_come_before_patients():
+    # a + c against b + d: 60 patients on both sides, but all 40 of the class on one; a + d against b + c: 20 and 20
+    patients, sites, event = hospital({"a": 20, "b": 30, "c": 40, "d": 30}, {"a": 6, "b": 6, "c": 2, "d": 2})
+    of_class = [name in ("a-", "c-") and int(number) < 20 for name, number in ((patient[:2], patient[2:]) for patient in patients)]
+    classes = Classes(("x",), np.where(of_class, 0, -1))
+    fold = assign_folds(patients, sites, event, n_folds=2, classes=classes).fold
+    assert sorted(np.bincount(fold, weights=event)) == [8, 8]
+    assert counts(fold, classes) == {"x": [20, 20]}
+    assert sorted(np.bincount(fold)) == [50, 70]
+
+
+def test_folds_by_patient_balance_events_and_classes():
+    patients, sites, event = hospital({"a": 23, "b": 20}, {"a": 11, "b": 5})
+    classes = Classes(("x", "y", "z"), np.arange(43) * 7 % 4 - 1)
+    folds = assign_folds(patients, sites, event, n_folds=5, classes=classes)
+    assert not folds.site_preserving
+    assert folds.note.startswith("not site-preserving: 2 sites for 5 folds; events and classes balanced by patient; a fold tests ")
+    assert sorted(np.bincount(folds.fold, weights=event)) == [3, 3, 3, 3, 4]  # 16 events
+    for numbers in counts(folds.fold, classes).values():
+        assert max(numbers) - min(numbers) <= 1
+
+
+def test_folds_by_patient_have_two_patients_whatever_the_classes():
+    # every class has an event in another fold: without care, the class of the last patient would send it to a fold that is full
+    event = np.array([True, True, True, False, False, False])
+    classes = Classes(("x", "y", "z"), np.array([0, 1, 2, 0, 1, 2]))
+    for seed in range(10):
+        fold = assign_folds(list("pqrstu"), [""] * 6, event, 3, seed=seed, classes=classes).fold
+        assert np.bincount(fold).tolist() == [2, 2, 2]
+
+
+def test_a_class_with_fewer_patients_than_folds_is_warned_of():
+    classes = Classes(("common", "rare"), np.where(np.arange(60) < 2, 1, 0))
+    folds = assign_folds(*SIX, n_folds=3, classes=classes)
+    (warning,) = folds.warnings
+    assert warning.startswith("not every fold tests every class (rare is absent from folds ")
+
+
+def with_classes(folds: pd.Series | None, classes: Classes) -> SimpleNamespace:
+    return SimpleNamespace(**vars(cohort(folds)), subtype_classes=classes.names, subtype_index=classes.index)
+
+
+def test_folds_of_a_cohort_balance_its_classes():
+    classes = Classes(("first", "second"), np.repeat([0, 1], 30))
+    made = make_folds(with_classes(None, classes), 3)
+    assert counts(made.fold, classes) == {"first": [10, 10, 10], "second": [10, 10, 10]}
+
+
+def test_given_folds_that_lack_a_class_are_kept_and_said():
+    given = pd.Series(np.repeat([0, 1], 30), index=list(SIX[0]))
+    folds = folds_of(with_classes(given, Classes(("first", "second"), np.repeat([0, 1], 30))))
+    assert (folds.fold.to_numpy() == given.to_numpy()).all()
+    assert folds.note == "folds as given; no site is in two of them; a fold tests 0 to 30 first, 0 to 30 second"
+    assert folds.warnings == (
+        "not every fold tests every class (first is absent from fold 1; second is absent from fold 0): "
+        "metrics of the subtype cover the classes present.",
+    )

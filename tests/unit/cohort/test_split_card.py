@@ -32,6 +32,22 @@ def test_the_card_counts_patients_events_and_sites_of_each_fold():
     assert card["sites"].tolist() == [2, 2]  # the empty site is not a site
     assert card["shared_sites"].tolist() == [1, 1]
     assert card["median_follow_up"].tolist() == [2.0, 4.0]
+    assert "classes" not in card
+
+
+def test_the_card_says_how_many_of_each_class_a_fold_tests():
+    cohort = SimpleNamespace(
+        patients=tuple("pqrst"),
+        sites=np.full(5, "", dtype=object),
+        time=np.arange(1.0, 6.0),
+        event=np.array([True, False, True, False, False]),
+        slides=pd.DataFrame(),
+        folds=None,
+        subtype_classes=("IDC", "ILC"),
+        subtype_index=np.array([0, 0, 1, -1, -1]),
+    )
+    card = split_card(cohort, pd.Series([0, 0, 1, 1, 1], index=list("pqrst")))
+    assert card["classes"].tolist() == ["2 IDC, 0 ILC", "0 IDC, 1 ILC, 2 unknown"]
 
 
 def test_median_follow_up_takes_censoring_as_the_event():

@@ -82,7 +82,8 @@ def test_every_metric_says_what_it_is_and_raises_without_what_it_needs():
         if name == "concordance":
             assert metric.value(risk_only) == 1.0
         else:
-            with pytest.raises(ValueError, match="no survival curves" if metric.needs_curves else "no training part"):
+            lacking = "no subtype probabilities" if metric.needs_subtypes else "no training part"
+            with pytest.raises(ValueError, match="no survival curves" if metric.needs_curves else lacking):
                 metric.value(risk_only)
 
 

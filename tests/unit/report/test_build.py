@@ -161,6 +161,32 @@ def test_components_have_a_section_where_a_model_shows_them(finished_page: str, 
     assert 'id="components"' not in page(replace(finished, similarities=finished.similarities.iloc[:0]))
 
 
+def test_subtypes_have_a_section_where_a_model_predicts_them(finished_page: str, finished: RunFolder, no_drawings: None):
+    assert 'id="subtypes"' in finished_page
+    section = finished_page[finished_page.index('<section id="subtypes">') : finished_page.index('<section id="components">')]
+    assert "0.971 (0.950 to 0.992)" in section
+    assert section.count("<figure>") == 2
+    assert "Rows are the observed subtypes and columns the most probable ones" in section
+    assert "Without a patient in the test part: mucinous in fold 2. Each fold is scored" in section
+    assert "1 of 200 patients have no known subtype and are left out." in section
+    assert "The reference, clinical, predicts no subtypes, so no difference can be tested" in section
+    without = page(replace(finished, subtypes=finished.subtypes.iloc[:0]))
+    assert 'id="subtypes"' not in without
+    assert "0.971 (0.950 to 0.992)" in without  # among the other metrics
+
+
+def test_the_canary_of_a_model_of_subtypes_has_no_row_and_no_picture(finished: RunFolder, no_drawings: None):
+    tta = finished.subtypes[finished.subtypes.label == "tta"]
+    lines = finished.comparison[finished.comparison.label == "tta"]
+    bird = {"variant": "canary", "label": "tta@canary"}
+    both = replace(
+        finished,
+        subtypes=pd.concat([finished.subtypes, tta.assign(**bird)], ignore_index=True),
+        comparison=pd.concat([finished.comparison, lines.assign(**bird)], ignore_index=True),
+    )
+    assert "tta@canary" not in page(both)
+
+
 def test_an_honest_run_has_no_stamp(finished_page: str):
     assert "ORACLE" not in finished_page
     assert "Simulated patients" not in finished_page
@@ -169,7 +195,7 @@ def test_an_honest_run_has_no_stamp(finished_page: str):
 def test_oracle_selection_is_stamped_at_the_top_and_in_every_table_of_results(run_folder: Path, no_drawings: None):
     html = page(change_study(run_folder, selection="oracle"))
     assert html.index("ORACLE SELECTION") < html.index('id="what-came-out"')
-    assert html.count('<span class="chip">ORACLE SELECTION</span>') == 2
+    assert html.count('<span class="chip">ORACLE SELECTION</span>') == 3  # concordance, other metrics, subtypes
 
 
 def test_a_simulated_cohort_says_so_at_the_top(run_folder: Path, no_drawings: None):

@@ -16,12 +16,14 @@ from prognos.report.figures import (
     forest,
     kaplan_meier,
     robustness,
+    subtype_confusion,
     training_curves,
 )
 from prognos.report.figures.style import inline_svg, wrapped, years
 from prognos.report.run_folder import CohortFacts, RunFolder
 
 COHORT = "made-up"
+KINDS = ("lobular", "ductal", "mucinous")
 
 
 def with_missing(run: RunFolder) -> RunFolder:
@@ -67,7 +69,7 @@ def test_every_figure_says_how_to_read_it_in_one_sentence(kind: str):
 
 @pytest.mark.parametrize("kind", list(FIGURES))
 def test_a_cohort_of_which_nothing_is_known_gives_no_panel(kind: str, finished: RunFolder):
-    tables = ("predictions", "comparison", "metrics", "survival", "logs", "similarities")
+    tables = ("predictions", "comparison", "metrics", "survival", "logs", "similarities", "subtypes")
     empty = replace(finished, cohorts={COHORT: CohortFacts()}, **{name: getattr(finished, name).iloc[:0] for name in tables})
     assert len(FIGURES[kind].data(empty, COHORT)) == 0
 
@@ -102,6 +104,51 @@ def test_the_map_has_the_mean_of_each_global_vector_with_each_sum(finished: RunF
 @pytest.mark.parametrize("figure", [component_cosines, component_map])
 def test_variants_that_take_patients_apart_alike_are_drawn_once(figure, finished: RunFolder):
     assert set(figure.data(finished, COHORT).panel) == {"tta", "abmil"}
+
+
+def test_the_confusion_counts_every_patient_of_a_known_subtype_and_shares_of_its_rows(finished: RunFolder):
+    cells = subtype_confusion.data(finished, COHORT)
+    assert list(dict.fromkeys(cells.panel)) == ["tta", "abmil"]
+    own = cells[cells.panel == "tta"]
+    assert list(zip(own.observed, own.predicted, strict=True)) == [(row, column) for row in KINDS for column in KINDS]
+    assert own.patients.sum() == pytest.approx(199)  # P007 has no known subtype
+    assert own.groupby("observed").share.sum().tolist() == pytest.approx([1, 1, 1])
+    # by hand: of each seed, who is observed as ductal and has the highest probability of mucinous
+    wide = finished.subtypes.query("label == 'tta' and subtype == 'ductal'").pivot(
+        index=["seed", "patient_id"], columns="class", values="probability"
+    )
+    taken = (wide.mucinous > wide.lobular) & (wide.mucinous > wide.ductal)
+    found = own[(own.observed == "ductal") & (own.predicted == "mucinous")].iloc[0]
+    assert found.patients == taken.groupby("seed").sum().mean()
+    assert found.share == pytest.approx(taken.mean())
+
+
+def test_a_subtype_without_a_patient_has_a_row_without_shares(finished: RunFolder):
+    nobody = finished.subtypes.assign(subtype=finished.subtypes.subtype.replace("mucinous", "ductal"))
+    cells = subtype_confusion.data(replace(finished, subtypes=nobody), COHORT)
+    row = cells[(cells.panel == "tta") & (cells.observed == "mucinous")]
+    assert row.patients.tolist() == [0, 0, 0]
+    assert row.share.isna().all()
+    assert len([text for text in subtype_confusion.draw(cells[cells.panel == "tta"]).axes[0].texts if text.get_text() == "–"]) == 3
+
+
+def test_the_confusion_is_that_of_the_complete_patients_or_else_of_the_first_pattern(finished: RunFolder):
+    without = finished.subtypes.assign(missing="omics", probability=1 / 3)
+    both = replace(finished, subtypes=pd.concat([without, finished.subtypes], ignore_index=True))
+    cells = subtype_confusion.data(both, COHORT).sort_values(["panel", "observed", "predicted"], ignore_index=True)
+    alone = subtype_confusion.data(finished, COHORT).sort_values(["panel", "observed", "predicted"], ignore_index=True)
+    pd.testing.assert_frame_equal(cells, alone)
+    assert set(subtype_confusion.data(replace(finished, subtypes=without), COHORT).panel) == {"tta, without omics", "abmil, without omics"}
+
+
+def test_long_names_of_subtypes_stand_upright_below_the_columns(finished: RunFolder):
+    cells = subtype_confusion.data(finished, COHORT).query("panel == 'tta'")
+    long = cells.assign(**{column: "invasive " + cells[column] for column in ("observed", "predicted")})
+    rotation = {
+        table: subtype_confusion.draw(rows).axes[0].get_xticklabels()[0].get_rotation()
+        for table, rows in (("short", cells), ("long", long))
+    }
+    assert rotation == {"short": 0, "long": 90}
 
 
 def test_the_flow_adds_up(finished: RunFolder):

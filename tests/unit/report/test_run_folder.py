@@ -59,6 +59,7 @@ def test_every_optional_file_may_be_absent_and_each_is_named(run_folder: Path):
         ("cohort.json", '{"other": {}}', "cohort.json does not know the cohort made-up"),
         ("metrics.csv", "model,value\n", "metrics.csv has no column variant"),
         ("metrics.csv", "", "metrics.csv cannot be read"),
+        ("subtypes.csv", "model,class\n", "subtypes.csv has no column variant"),
         ("survival.csv.gz", "not gzip", "survival.csv.gz cannot be read"),
         ("models/made-up/tta/seed-1/fold-0/log.csv", "a\n1\n", "1 training logs cannot be read (models/made-up/tta/seed-1/fold-0/log.csv)"),
     ],
@@ -66,6 +67,28 @@ def test_every_optional_file_may_be_absent_and_each_is_named(run_folder: Path):
 def test_a_file_that_is_not_as_it_should_be_is_left_aside_and_said(run_folder: Path, name: str, text: str, said: str):
     (run_folder / name).write_text(text)
     assert [gap for gap in read_run_folder(run_folder).gaps if gap.startswith(said)]
+
+
+@pytest.mark.parametrize("value", ["", "1.5"])
+def test_subtypes_that_are_no_probabilities_are_left_aside_and_said(run_folder: Path, value: str):
+    edit(run_folder / "subtypes.csv", lambda table: table.assign(probability=[value, *table.probability[1:].astype(str)]))
+    run = read_run_folder(run_folder)
+    assert run.subtypes.empty
+    assert run.gaps == ("subtypes.csv has 1 probabilities that are empty or outside 0 to 1, and was left aside.",)
+
+
+def test_subtypes_are_text_and_an_unknown_one_is_empty(run_folder: Path):
+    edit(run_folder / "subtypes.csv", lambda table: table.replace({"ductal": "null", "lobular": "1"}))
+    subtypes = read_run_folder(run_folder).subtypes
+    assert set(subtypes["class"]) == {"null", "1", "mucinous"}
+    assert set(subtypes.subtype) == {"null", "1", "mucinous", ""}
+
+
+def test_a_run_without_subtypes_has_no_gap(run_folder: Path):
+    (run_folder / "subtypes.csv").unlink()
+    run = read_run_folder(run_folder)
+    assert run.gaps == ()
+    assert run.subtypes.empty
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path):

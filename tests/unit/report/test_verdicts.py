@@ -35,6 +35,7 @@ def test_the_reference_is_compared_with_nothing():
 
 def test_a_lower_brier_score_and_a_higher_auc_are_better():
     assert [direction(metric) for metric in ("integrated_brier", "calibration_365d", "auc_365d", "scaled_brier")] == [-1, -1, 1, 1]
+    assert direction("subtype_auc") == 1
     assert direction("of_tomorrow") == 0
 
 
@@ -42,6 +43,7 @@ def test_metrics_are_called_by_words():
     assert metric_title("auc_1095d") == "AUC at 3 years"
     assert metric_title("concordance_ipcw") == "Concordance, Uno"
     assert metric_title("calibration_365d") == "Calibration error at 1 year"
+    assert metric_title("subtype_balanced_accuracy") == "Subtype balanced accuracy"
 
 
 def test_a_sign_is_always_shown():
@@ -70,6 +72,24 @@ def test_when_nothing_separates_it_is_said(finished: RunFolder):
 def test_a_reference_that_is_absent_is_said(finished: RunFolder):
     run = replace(finished, study=finished.study.model_copy(update={"reference": "ridge"}))
     assert "The reference model (ridge) is not in this comparison" in text_of(run)
+
+
+def test_subtypes_without_a_reference_that_predicts_them_are_told_without_differences(finished: RunFolder):
+    text = text_of(finished)
+    assert "(0.5: probabilities that know nothing): abmil 0.633 (0.580 to 0.686) and tta 0.971 (0.950 to 0.992)." in text
+    assert "The reference model (clinical) predicts no subtypes, so no difference can be tested." in text
+    rows = finished.comparison[~finished.comparison.metric.str.startswith("subtype")]
+    assert "subtypes" not in text_of(replace(finished, comparison=rows))
+
+
+def test_a_reference_that_predicts_subtypes_is_compared_with(finished: RunFolder):
+    worse = (finished.comparison.metric == "subtype_auc") & (finished.comparison.label == "abmil")
+    ends = {"difference": -0.338, "difference_low": -0.4, "difference_high": -0.3}
+    comparison = finished.comparison.assign(**{name: finished.comparison[name].mask(worse, value) for name, value in ends.items()})
+    study = finished.study.model_copy(update={"reference": "tta"})
+    text = text_of(replace(finished, comparison=comparison, study=study))
+    assert "The reference, tta, has a subtype AUC of 0.971 (95% interval 0.950 to 0.992)." in text
+    assert "abmil (difference −0.338, 95% interval −0.400 to −0.300) tells subtypes apart worse than tta." in text
 
 
 def test_an_interval_that_holds_one_half_is_said_to_hold_chance(finished: RunFolder):

@@ -56,6 +56,7 @@ class StubFitted:
     log: pd.DataFrame
     threshold: float = 0.25
     similar: bool = False
+    classes: tuple = ()
 
     @property
     def model(self):
@@ -75,7 +76,14 @@ class StubFitted:
             without_input=nothing,
             not_converged=nothing & False,
             similarities={("specific a", "specific b"): cosines} if self.similar else {},
+            subtypes=self.classes,
+            subtype_probabilities=self.probabilities(risk) if self.classes else None,
         )
+
+    def probabilities(self, risk):
+        """The higher the risk, the more probable the first class."""
+        scores = np.exp(np.outer(risk / 10, np.arange(len(self.classes), 0, -1)))
+        return scores / scores.sum(axis=1, keepdims=True)
 
     def save(self, folder):
         files.write_json(Path(folder) / "fitted.json", {"seed": self.seed})
@@ -89,6 +97,7 @@ class StubFit:
         self.calls = []
         self.failing = {}
         self.similar = set()
+        self.classes = {}
 
     def __call__(self, cohort, model, *, seed, config, training, inputs, options):
         self.calls.append(SimpleNamespace(cohort=cohort, model=model, seed=seed, config=config, training=training, options=options))
@@ -99,7 +108,7 @@ class StubFit:
         if options.validation is not None:
             log["validation_concordance"] = [0.5, 0.7, 0.7, 0.6][:epochs]
         options.progress(FitProgress("main", epochs, epochs, 0.0))
-        return StubFitted(cohort.patients, seed, log, similar=model in self.similar)
+        return StubFitted(cohort.patients, seed, log, similar=model in self.similar, classes=self.classes.get(model, ()))
 
     def load(self, folder):
         assert (Path(folder) / "fitted.json").is_file()

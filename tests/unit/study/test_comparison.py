@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prognos.metrics import METRICS, concordance, concordance_ipcw, tau_rule
+from prognos.metrics import METRICS, balanced_accuracy, concordance, concordance_ipcw, one_vs_rest_auc, tau_rule
 from prognos.study.comparison import assess, compare, corrected_resampled_t, fold_metrics, verdicts, within_noise
 
 COMPARISON = [
@@ -46,6 +46,26 @@ def curves_of(predictions: pd.DataFrame) -> pd.DataFrame:
     horizons = np.array([200.0, 365.0, 700.0, 1095.0, 1500.0, 1825.0])
     long = predictions.loc[predictions.index.repeat(len(horizons))].assign(horizon=np.tile(horizons, len(predictions)))
     return long.assign(survival=np.exp(-(2.0 ** long["risk"].to_numpy()) * long["horizon"].to_numpy() / 1500))
+
+
+KINDS = ("lobular", "ductal", "other")
+
+
+def subtypes_of(predictions: pd.DataFrame, strengths: dict[str, float]) -> pd.DataFrame:
+    """Probabilities of three subtypes, as far as a model named in `strengths` can tell them; the last patient's is not known."""
+    patients = predictions["patient_id"].unique()
+    observed = dict(zip(patients, np.resize(KINDS, len(patients)), strict=True)) | {patients[-1]: ""}
+    generator = np.random.default_rng(1)
+    rows = predictions[predictions["model"].isin(strengths)]
+    own = rows["patient_id"].map(observed).to_numpy()[:, None] == np.array(KINDS)
+    scores = np.exp(rows["model"].map(strengths).to_numpy()[:, None] * own + generator.normal(size=own.shape))
+    long = rows.loc[rows.index.repeat(3), ["model", "variant", "cohort", "seed", "fold", "missing", "patient_id"]]
+    probability = (scores / scores.sum(axis=1, keepdims=True)).round(6).reshape(-1)
+    labels = long["patient_id"].map(observed)
+    return long.assign(**{"subtype": labels, "class": np.tile(KINDS, len(rows)), "probability": probability})
+
+
+SUBTYPE_METRICS = ["subtype_auc", "subtype_balanced_accuracy"]
 
 
 def row(comparison: pd.DataFrame, model: str, metric: str = "concordance") -> pd.Series:
@@ -142,9 +162,9 @@ def test_without_replicates_there_are_means_and_no_intervals(predictions):
     assert line[["low", "high", "difference_low", "difference_high"]].isna().all()
 
 
-def test_curves_give_every_metric_of_the_table(predictions):
+def test_curves_and_subtypes_give_every_metric_of_the_table(predictions):
     small = predictions[(predictions["seed"] == 1) & (predictions["model"] == "strong")]
-    assessment = assess(small, curves_of(small), replicates=50)
+    assessment = assess(small, curves_of(small), replicates=50, subtypes=subtypes_of(small, {"strong": 1.0}))
     assert set(assessment.comparison["metric"]) == set(METRICS)
     lines = assessment.comparison[assessment.comparison["metric"].isin(["integrated_brier", "scaled_brier", "calibration_365d"])]
     assert (lines["low"] <= lines["mean"]).all()
@@ -157,6 +177,75 @@ def test_a_model_without_curves_is_left_out_of_brier_scores_and_it_is_said(predi
     brier = assessment.comparison[assessment.comparison["metric"] == "integrated_brier"]
     assert brier["model"].tolist() == ["strong"]
     assert "no survival curves of clinical, null: Brier scores and calibration leave them out." in assessment.notes
+
+
+def test_subtypes_are_scored_within_each_fold_and_patients_without_one_are_left_out(predictions):
+    subtypes = subtypes_of(predictions, {"strong": 1.0})
+    found = fold_metrics(predictions, metrics=SUBTYPE_METRICS, subtypes=subtypes)
+    values = found.values.set_index(["model", "seed", "fold", "metric"])["value"]
+    assert set(found.values["model"]) == {"strong"}  # who predicts no subtypes has no row
+    cell = subtypes[(subtypes["seed"] == 2) & (subtypes["fold"] == 3)]
+    wide = cell.pivot(index="patient_id", columns="class", values="probability")[list(KINDS)]
+    observed = cell.drop_duplicates("patient_id").set_index("patient_id")["subtype"].loc[wide.index]
+    known = (observed != "").to_numpy()
+    assert known.sum() == 49  # P199, in the last fold, has none
+    label = np.array([KINDS.index(kind) for kind in observed[known]])
+    assert values[("strong", 2, 3, "subtype_auc")] == one_vs_rest_auc(wide.to_numpy()[known], label)
+    assert values[("strong", 2, 3, "subtype_balanced_accuracy")] == balanced_accuracy(wide.to_numpy()[known], label)
+    metrics = "subtype_auc, subtype_balanced_accuracy"
+    assert found.notes == (
+        f"{metrics}: no subtypes are predicted by clinical, null; these metrics leave them out",
+        f"simulated, {metrics}: 1 of 200 patients have no known subtype and are left out (strong)",
+    )
+
+
+def test_subtypes_do_not_change_the_other_numbers(predictions, comparison):
+    both = compare(predictions, replicates=100, metrics=["concordance", *SUBTYPE_METRICS], subtypes=subtypes_of(predictions, {"null": 1.0}))
+    pd.testing.assert_frame_equal(both[both["metric"] == "concordance"].reset_index(drop=True), comparison)
+
+
+def test_differences_of_subtype_metrics_are_paired_with_a_reference_that_predicts_them(predictions):
+    base = predictions[predictions["model"] == "strong"].assign(model="mcti")
+    alone, both = base.assign(variant="survival-only"), base.assign(variant="no-exchange")
+    others = predictions[predictions["model"] == "clinical"]
+    subtypes = pd.concat([subtypes_of(base, {"mcti": 2.0}), subtypes_of(both, {"mcti": 1.0})])
+    table = compare(pd.concat([others, base, alone, both]), replicates=100, reference="mcti", metrics=SUBTYPE_METRICS, subtypes=subtypes)
+    assert list(zip(table["variant"], table["metric"], strict=True)) == [(v, m) for v in ("base", "no-exchange") for m in SUBTYPE_METRICS]
+    lines = table.set_index(["variant", "metric"])
+    for name in SUBTYPE_METRICS:
+        line, reference = lines.loc[("no-exchange", name)], lines.loc[("base", name)]
+        assert line["difference"] == pytest.approx(line["mean"] - reference["mean"])
+        assert line["difference_low"] < line["difference"] < line["difference_high"] < 0
+        assert np.isnan(reference["difference"])
+    twin = pd.concat([subtypes[subtypes["variant"] == "base"], subtypes[subtypes["variant"] == "base"].assign(variant="no-exchange")])
+    same = compare(pd.concat([base, both]), replicates=50, reference="mcti", metrics=SUBTYPE_METRICS, subtypes=twin)
+    assert (same.loc[same["variant"] == "no-exchange", ["difference", "difference_low", "difference_high"]] == 0.0).all(axis=None)
+
+
+def test_a_reference_that_predicts_no_subtypes_gives_no_differences_and_it_is_said(predictions):
+    subtypes = subtypes_of(predictions, {"strong": 1.0})
+    table = compare(predictions, replicates=20, metrics=["concordance", *SUBTYPE_METRICS], subtypes=subtypes)
+    for name in SUBTYPE_METRICS:
+        line = row(table, "strong", name)
+        assert line["low"] < line["mean"] < line["high"]
+        assert line[["difference", "difference_low", "difference_high"]].isna().all()
+    assert np.isfinite(row(table, "strong")["difference"])
+    said = "subtype_auc, subtype_balanced_accuracy: the reference clinical predicts no subtypes, so that no differences are given; "
+    assert any(note.startswith(said) for note in table.attrs["notes"])
+
+
+def test_classes_that_a_test_part_lacks_are_named_with_their_folds(predictions):
+    base = predictions[(predictions["model"] == "strong") & (predictions["seed"] == 1)]
+    subtypes = subtypes_of(base, {"strong": 1.0})
+    rare = (subtypes["subtype"] == "other") & subtypes["fold"].isin([1, 2])
+    subtypes = subtypes.assign(subtype=subtypes["subtype"].mask(rare, "ductal").mask(subtypes["fold"] == 0, "lobular"))
+    found = fold_metrics(base, metrics=["subtype_auc"], subtypes=subtypes)
+    absent = "absent from the test part: ductal in fold 0; other in folds 0, 1, 2; each fold is scored on the classes that are there"
+    assert f"simulated, subtype_auc: {absent} (strong)" in found.notes
+    assert any("simulated, subtype_auc: 1 of 4 folds cannot be scored (strong)." in note for note in found.notes)
+    values = found.values.set_index("fold")["value"]
+    assert np.isnan(values[0])
+    assert np.isfinite(values[[1, 2, 3]]).all()
 
 
 def test_an_unusable_fold_is_an_empty_cell_and_said_with_its_reason(predictions):
@@ -244,6 +333,31 @@ def test_tables_that_do_not_fit_are_refused(predictions, change, message):
     table, curves, metrics = change(predictions[predictions["seed"] == 1])
     with pytest.raises(ValueError, match=message):
         assess(table, curves, metrics=metrics, replicates=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.drop(columns=["class", "subtype"]), "subtypes lack subtype, class; they have model, variant, "),
+        (
+            lambda s: s.iloc[1:],
+            r"1 of 50 patients of strong, .* do not have a probability of each of 3 subtypes \(P000\): give every patient",
+        ),
+        (lambda s: s.assign(seed=9), "the subtypes of 4 of 4 folds belong to no prediction"),
+        (
+            lambda s: s.replace({"subtype": {"other": "odd"}}),
+            r"the subtype of \d+ of 50 patients of strong, .* \('odd'\) is none of the classes",
+        ),
+        (
+            lambda s: s.assign(subtype=np.where(np.arange(len(s)) == 0, "other", s["subtype"])),
+            r"1 of 50 patients of strong, .* have several subtypes \(P000\): write the same one in all rows",
+        ),
+    ],
+)
+def test_subtypes_that_do_not_fit_are_refused(predictions, change, message):
+    one = predictions[(predictions["seed"] == 1) & (predictions["model"] == "strong")]
+    with pytest.raises(ValueError, match=message):
+        assess(one, metrics=SUBTYPE_METRICS, replicates=0, subtypes=change(subtypes_of(one, {"strong": 1.0})))
 
 
 def test_the_corrected_t_test_widens_by_the_overlap_of_training_parts():

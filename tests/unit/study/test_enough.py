@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from prognos.config import make_recipe
+from prognos.models.clinical import Clinical
+from prognos.models.snn import SNN
 from prognos.study.enough import check_training_parts
 from prognos.study.plan import make_plan
 from prognos.study.run import run_cohorts
@@ -94,3 +96,76 @@ def test_a_test_part_without_an_event_is_a_warning_and_the_study_goes_on(cohort,
     recipe = make_recipe({"cohort": {"path": str(tmp_path / "small")}, "study": {"models": ["null"], "workers": 1, "replicates": 0}})
     study = run_cohorts(recipe, {"small": own}, tmp_path / "run", training=(stub_fit, stub_fit.load))
     assert any("fold 2 has no event among 2 patients" in warning for warning in study.facts()["warnings"])
+
+
+# Classes
+
+
+@pytest.fixture
+def learning(monkeypatch):
+    """The SNN and the clinical model are taken to learn subtypes."""
+    for model in (SNN, Clinical):
+        monkeypatch.setattr(model, "needs", replace(model.needs, subtype=True))
+
+
+def with_classes(cohort, **n_patients):
+    """The cohort with so many patients of each class, one class after the other; the rest is unknown."""
+    labels = [name for name, number in n_patients.items() for _ in range(number)]
+    subtype = pd.Series([*labels, *[None] * (len(cohort.patients) - len(labels))], index=cohort.folds.index, dtype=object)
+    return replace(cohort, subtype=subtype, subtype_classes=tuple(n_patients))
+
+
+def test_a_class_with_too_few_training_patients_is_refused_for_models_that_learn_subtypes(build, learning):
+    # patients of even number are in fold 0: of the last 19, ten are odd and train when fold 0 is tested, nine when fold 1 is
+    cohort = with_classes(build(n_patients=50), large=31, small=19)
+    said = (
+        r"^small has too few training patients of the class 'small' for clinical \(9 in fold 1\): a model that learns subtypes needs "
+        r"at least 10 of each class in every fold\. Merge it with another class, \[cohort\] merge = \{ NEW = \[\"small\", \"OTHER\"\] \}, "
+        r"or leave it out of subtype_classes\. Nothing was trained\.$"
+    )
+    with pytest.raises(ValueError, match=said):
+        checked(cohort, ("null", "clinical"))
+
+
+def test_classes_of_ten_training_patients_are_enough(build, learning):
+    checked(with_classes(build(n_patients=50), large=30, small=20), ("clinical",))
+
+
+def test_small_classes_matter_only_to_models_that_learn_subtypes(build):
+    checked(with_classes(build(n_patients=50), large=31, small=2), ("null", "clinical", "snn"))
+
+
+def test_models_that_learn_subtypes_need_none_in_a_cohort_without(cohort, learning):
+    checked(cohort, ("clinical", "snn"))
+
+
+def test_patients_of_a_class_count_where_they_have_what_the_model_reads(build, learning):
+    # p01, who has no omics, is one of the ten patients of the class that train when fold 0 is tested
+    cohort = with_classes(build(n_patients=50), small=20, large=30)
+    with pytest.raises(ValueError, match=r"class 'small' for snn \(9 in fold 0\)"):
+        checked(cohort, ("clinical", "snn"))
+
+
+def test_the_smallest_folds_of_a_class_come_first_and_at_most_three_classes_are_told(build, learning):
+    cohort = with_classes(build(n_patients=40), a=9, b=8, c=7, d=6)
+    folds = pd.Series([0] * 9 + [1] * 7 + [2] * 24, index=cohort.folds.index)
+    with pytest.raises(ValueError) as caught:
+        checked(cohort, ("clinical",), folds=folds)
+    assert str(caught.value).startswith(
+        "small has too few training patients of the class 'a' for clinical (0 in fold 0, 9 in fold 1, 9 in fold 2); "
+        "small has too few training patients of the class 'b' for clinical (1 in fold 1, 7 in fold 2, 8 in fold 0); "
+        "small has too few training patients of the class 'c' for clinical (0 in fold 2, 7 in fold 0, 7 in fold 1); and 1 more: "
+    )
+
+
+def test_the_classes_of_a_canary_are_counted_as_they_are(build, learning):
+    checked(with_classes(build(n_patients=50), large=30, small=20), ("clinical",), canary=True, seeds=list(range(1, 9)))
+
+
+def test_a_study_with_too_small_a_class_trains_nothing(build, learning, stub_fit, tmp_path):
+    recipe = make_recipe({"cohort": {"path": str(tmp_path / "small")}, "study": {"models": ["clinical"], "workers": 1}})
+    cohort = with_classes(build(n_patients=50), large=31, small=19)
+    with pytest.raises(ValueError, match="Nothing was trained"):
+        run_cohorts(recipe, {"small": cohort}, tmp_path / "run", training=(stub_fit, stub_fit.load))
+    assert stub_fit.calls == []
+    assert not (tmp_path / "run").exists()

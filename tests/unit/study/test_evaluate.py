@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from prognos.metrics import logrank
-from prognos.study.evaluate import PredictionsError, evaluate, read_predictions, read_survival
+from prognos.study.evaluate import PredictionsError, evaluate, read_predictions, read_subtypes, read_survival
 
 PREDICTIONS = ["model", "variant", "cohort", "seed", "fold", "missing", "patient_id", "time", "event", "risk", "threshold"]
 
@@ -144,6 +144,44 @@ def test_curves_of_another_tool_are_scored(tmp_path):
     assert means["scaled_brier"] > 0
 
 
+def classes_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The probability of "early" rises with the risk; so does who has it, but for the first patient, of whom it is not known."""
+    observed = np.where(table["risk"] > 0, "early", "late")
+    observed[0] = ""
+    early = 1 / (1 + np.exp(-table["risk"].to_numpy()))
+    long = table.loc[table.index.repeat(2), ["patient_id", "fold"]].assign(subtype=observed.repeat(2), model="tool")
+    return long.assign(**{"class": ["early", "late"] * len(table), "probability": np.column_stack([early, 1 - early]).round(6).ravel()})
+
+
+def test_subtypes_of_another_tool_are_scored_and_written(tmp_path):
+    table = table_of()
+    place = written(tmp_path, classes_of(table), "classes.csv")
+    evaluation = evaluate(written(tmp_path, table), tmp_path / "out", subtypes=place, replicates=20)
+    lines = evaluation.comparison.set_index("metric")
+    assert (lines.loc[["subtype_auc", "subtype_balanced_accuracy"], ["low", "mean", "high"]] == 1.0).all(axis=None)
+    asked = "cohort, subtype_auc, subtype_balanced_accuracy"
+    assert f"{asked}: 1 of 60 patients have no known subtype and are left out (tool)" in evaluation.notes
+    again = pd.read_csv(tmp_path / "out" / "subtypes.csv", dtype=str, keep_default_na=False)
+    assert list(again.columns) == [*PREDICTIONS[:7], "subtype", "class", "probability"]
+    assert again["patient_id"].tolist() == table["patient_id"].repeat(2).tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.drop(columns=["class", "subtype"]),
+            r"classes.csv has no column subtype, class \(it has patient_id, fold, model, prob",
+        ),
+        (lambda t: t.assign(probability="likely"), r"probability is not a number \('likely'\) for 120 of 120 rows"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), r"classes.csv: class of a patient appears twice in 1 of 121 rows \(000\): keep one row"),
+    ],
+)
+def test_subtypes_with_defects_are_refused(tmp_path, change, message):
+    with pytest.raises(PredictionsError, match=message):
+        read_subtypes(written(tmp_path, change(classes_of(table_of())), "classes.csv"))
+
+
 def test_names_of_folds_may_be_text(tmp_path):
     table = table_of().assign(fold=lambda t: "fold-" + t["fold"].astype(str))
     assert set(evaluate(written(tmp_path, table), None, replicates=0).metrics["fold"]) == {"fold-0", "fold-1", "fold-2"}
@@ -209,7 +247,11 @@ def test_no_file_an_unknown_unit_and_an_unknown_reference_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("patient_id,horizon\n1,365\n", "has no column survival"), ("patient_id,horizon,survival\n1,365,x\n", "survival is not a number")],
+    [
+        ("patient_id,horizon\n1,365\n", "has no column survival"),
+        ("patient_id,horizon,survival\n1,365,x\n", "survival is not a number"),
+        ("patient_id,horizon,survival\n1,365,.5\n1,365,.4\n", r"horizon of a patient appears twice in 1 of 2 rows \(1\): keep one row"),
+    ],
 )
 def test_curves_with_defects_are_refused(tmp_path, text, message):
     (tmp_path / "curves.csv").write_text(text)

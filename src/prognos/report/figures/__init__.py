@@ -15,6 +15,7 @@ from prognos.report.figures import (
     forest,
     kaplan_meier,
     robustness,
+    subtype_confusion,
     training_curves,
 )
 from prognos.report.run_folder import RunFolder
@@ -79,6 +80,13 @@ FIGURES: dict[str, FigureKind] = {
         "that as many patients stayed without an event as was predicted, points above it that the model was too pessimistic.",
         calibration.data,
         calibration.draw,
+    ),
+    "subtype_confusion": FigureKind(
+        "Which subtype is taken for which",
+        "Rows are the observed subtypes and columns the most probable ones, each with its patients (mean over seeds) and their share of "
+        "the row: blue where the model is right, orange where it takes one subtype for another, stronger for a larger share.",
+        subtype_confusion.data,
+        subtype_confusion.draw,
     ),
     "component_cosines": FigureKind(
         "How alike the components are",
