@@ -178,11 +178,11 @@ def _of_subtypes(run: RunFolder, cohort: str, missing: str) -> list[str]:
     if rows.empty:
         return []
     if run.study.reference in set(rows.label):
-        return [" ".join(_separation(run, cohort, missing, _TELLING))]
+        return [f"Subtypes: {' '.join(_separation(run, cohort, missing, _TELLING))}"]
     values = [f"{row.label} {number(row.mean)} ({interval(row.low, row.high)})" for row in rows.itertuples()]
     name = run.study.reference or "none was recorded"
     said = f"The reference model ({name}) predicts no subtypes, so no difference can be tested."
-    return [f"Subtype AUC, with 95% interval (0.5: probabilities that know nothing): {_listed(values)}. {said}"]
+    return [f"Subtypes: AUC, with 95% interval (0.5: probabilities that know nothing): {_listed(values)}. {said}"]
 
 
 def _against_chance(run: RunFolder, cohort: str, missing: str) -> list[str]:

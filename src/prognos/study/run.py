@@ -21,6 +21,7 @@ import torch
 from prognos import files, runtime
 from prognos.cohort import Cohort
 from prognos.cohort.folds import Folds, folds_of
+from prognos.cohort.subtype import Classes
 from prognos.config import Recipe, flat, make_recipe, recipe_values, to_toml
 from prognos.study import provenance
 from prognos.study.conclusion import collect, conclude
@@ -201,7 +202,9 @@ def _folds(cohort: Cohort, n_folds: int, folder: Path, *, several: bool) -> Fold
     own = table[table["cohort"] == cohort.name] if several else table
     facts = json.loads((folder / "cohort.json").read_text(encoding="utf-8"))[cohort.name]
     fold = own.set_index("patient_id")["fold"].reindex(list(cohort.patients)).rename("fold")
-    return Folds(fold, facts["site_preserving"], facts["split_note"])
+    classes = Classes.of(cohort)
+    warnings = () if classes is None else classes.warnings(fold.to_numpy())
+    return Folds(fold, facts["site_preserving"], facts["split_note"], warnings)
 
 
 def _begin(

@@ -79,7 +79,7 @@ def test_subtypes_without_a_reference_that_predicts_them_are_told_without_differ
     assert "(0.5: probabilities that know nothing): abmil 0.633 (0.580 to 0.686) and tta 0.971 (0.950 to 0.992)." in text
     assert "The reference model (clinical) predicts no subtypes, so no difference can be tested." in text
     rows = finished.comparison[~finished.comparison.metric.str.startswith("subtype")]
-    assert "subtypes" not in text_of(replace(finished, comparison=rows))
+    assert "ubtypes" not in text_of(replace(finished, comparison=rows))
 
 
 def test_a_reference_that_predicts_subtypes_is_compared_with(finished: RunFolder):
@@ -88,7 +88,7 @@ def test_a_reference_that_predicts_subtypes_is_compared_with(finished: RunFolder
     comparison = finished.comparison.assign(**{name: finished.comparison[name].mask(worse, value) for name, value in ends.items()})
     study = finished.study.model_copy(update={"reference": "tta"})
     text = text_of(replace(finished, comparison=comparison, study=study))
-    assert "The reference, tta, has a subtype AUC of 0.971 (95% interval 0.950 to 0.992)." in text
+    assert "Subtypes: The reference, tta, has a subtype AUC of 0.971 (95% interval 0.950 to 0.992)." in text
     assert "abmil (difference −0.338, 95% interval −0.400 to −0.300) tells subtypes apart worse than tta." in text
 
 

@@ -11,6 +11,8 @@ import torch
 
 from prognos import files
 from prognos.cohort import Cohort
+from prognos.config import make_recipe
+from prognos.study.run import run_cohorts
 from prognos.training import FitProgress, Fitted
 
 
@@ -129,3 +131,21 @@ def cohort():
 def build():
     """Makes cohorts that differ from the small one."""
     return make_cohort
+
+
+@pytest.fixture
+def study_of(cohort, stub_fit, tmp_path):
+    """Runs a study of the small cohort with the stub."""
+
+    def study(models=("null", "snn"), own=cohort, out="run", resume=False, fit=stub_fit, **sections):
+        values = {"cohort": {"path": str(tmp_path / own.name)}, **sections}
+        values["study"] = {
+            "models": list(models),
+            "workers": 1,
+            "replicates": 0,
+            "metrics": ["concordance", "integrated_brier"],
+            **sections.get("study", {}),
+        }
+        return run_cohorts(make_recipe(values), {own.name: own}, tmp_path / out, resume=resume, training=(fit, fit.load))
+
+    return study
