@@ -96,7 +96,7 @@ def _chosen(model: str) -> str:
 def _of_patients(folder: Path, jobs: Sequence[Job]) -> list[str]:
     """How many predictions rest on none of what a model reads, or on an iteration that did not converge."""
     without = [
-        f"{where}: {count / tested:.0%} of the tested patients have none of what it reads; "
+        f"{where}: {count / tested:.0%} of the tested patients have none of what is read; "
         "they get the median training risk and the training fold's Kaplan-Meier curve"
         for where, count, tested in _counted("without_input", folder, jobs)
     ]
@@ -108,7 +108,7 @@ def _of_patients(folder: Path, jobs: Sequence[Job]) -> list[str]:
 
 
 def _counted(what: str, folder: Path, jobs: Sequence[Job]) -> list[tuple[str, int, int]]:
-    """What the jobs counted, by cohort, model, variant and missing pattern, where it is not 0: in words, count, predictions."""
+    """What the jobs counted where it is not 0: cohort, models of which it is the same, and missing pattern in words; count, predictions."""
     counts: dict[tuple[str, str, str, str], list[int]] = {}
     for job in jobs:
         told = told_of(folder, job) or {}
@@ -116,11 +116,14 @@ def _counted(what: str, folder: Path, jobs: Sequence[Job]) -> list[tuple[str, in
             count = counts.setdefault((job.model, job.variant, job.cohort, pattern), [0, 0])
             count[0] += found
             count[1] += told["tested"]
-    named = []
+    alike: dict[tuple[str, str, int, int], list[str]] = {}
     for (model, variant, cohort, pattern), (found, tested) in counts.items():
-        name = model if variant == BASE else f"{model}@{variant}"
-        named.append((f"{cohort}: {name}{'' if pattern == 'none' else f' without {pattern}'}", found, tested))
-    return [row for row in named if row[1]]
+        if found:
+            alike.setdefault((cohort, pattern, found, tested), []).append(model if variant == BASE else f"{model}@{variant}")
+    return [
+        (f"{cohort}: {', '.join(names)}{'' if pattern == 'none' else f' without {pattern}'}", found, tested)
+        for (cohort, pattern, found, tested), names in alike.items()
+    ]
 
 
 def _not_fitted(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:

@@ -373,10 +373,17 @@ def test_the_memory_estimate_grows_with_what_a_batch_holds(cohort):
 def test_patients_with_nothing_that_a_model_reads_are_said(study_of):
     study = study_of(models=("snn",), study={"missing": ["none", "histology=1;omics=1"]})
     warnings = json.loads((study.folder / "study.json").read_text())["warnings"]
-    assert not any("snn: " in text and "have none of what it reads" in text for text in warnings)
+    assert not any("snn: " in text and "have none of what is read" in text for text in warnings)
     study = study_of(models=("snn",), fit=WithoutInput(), out="again")
     warnings = json.loads((study.folder / "study.json").read_text())["warnings"]
-    assert any(text.startswith("small: snn: 100% of the tested patients have none of what it reads") for text in warnings)
+    assert any(text.startswith("small: snn: 100% of the tested patients have none of what is read") for text in warnings)
+
+
+def test_models_of_which_as_many_patients_have_nothing_are_said_together(study_of):
+    study = study_of(models=("snn", "tta"), study={"missing": ["none", "omics"]}, fit=WithoutInput())
+    warnings = json.loads((study.folder / "study.json").read_text())["warnings"]
+    together = [text for text in warnings if "have none of what is read" in text]
+    assert [text.partition(": 100%")[0] for text in together] == ["small: snn, tta", "small: tta without omics"]
 
 
 def test_predictions_that_rest_on_an_unfinished_iteration_are_counted(study_of, cohort):
