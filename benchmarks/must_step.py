@@ -20,7 +20,7 @@ prepare_environment()
 import torch
 
 from prognos.models import entry_of, must
-from prognos.nn.must import alike
+from prognos.nn.must import encoded_alike
 from prognos.types import Bag, InputShape, Progress, Survival, Tokens
 
 PATIENTS, D_PATCH, GROUPS, MEASURED = 8, 1024, 6, 200
@@ -29,12 +29,12 @@ SIZES = ((64, 64), (64, 256), (128, 256), (256, 256), (256, 1024))
 
 def one_by_one(bag: Bag, modalities: tuple[str, ...]) -> list[list[int]]:
     """Each patient alone."""
-    return [[place] for group in alike(bag, modalities) for place in group]
+    return [[place] for group in encoded_alike(bag, modalities) for place in group]
 
 
 def step(model: torch.nn.Module, bag: Bag, survival: Survival, stage: str, *, together: bool) -> tuple[float, float]:
     """CPU seconds of one step, and its loss."""
-    must.alike = alike if together else one_by_one
+    must.encoded_alike = encoded_alike if together else one_by_one
     model.zero_grad(set_to_none=True)
     started = time.process_time()
     loss = sum(model.losses(bag, survival, Progress(0, 1, 0, 1, stage)).values())

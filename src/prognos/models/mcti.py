@@ -29,6 +29,7 @@ from torch.nn.functional import cross_entropy
 
 from prognos.models.contract import Beside, Model, ModelConfig, Needs
 from prognos.nn.mcti import AdaptiveGroups, CategoryMaps, ExchangeBlock, GroupMixer, Mapped, Streams, spread_patches, top_patches
+from prognos.nn.patches import alike, in_order
 from prognos.nn.pathways import GroupEncoder
 from prognos.risk import survival_head
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold
@@ -128,19 +129,19 @@ class MCTI(Model):
     def _predict(self, bag: Bag, mapped: list[Mapped], labels: Int[Tensor, " batch"] | None) -> Prediction:
         nothing = torch.zeros(0, dtype=torch.long, device=self.task_tokens.device)
         chosen = [self._chosen(one, None if labels is None else int(labels[i])) for i, one in enumerate(mapped)] or [nothing] * len(bag)
-        tokens: list[Tensor | None] = [None] * len(bag)
+        groups, subtype_means, survival_means = [], [], []
         for places, streams in self._streams(bag, chosen):
             decoded = self._exchanged(streams)
-            for row, place in enumerate(places):
-                tokens[place] = torch.stack([decoded.subtype[row].mean(dim=0), decoded.survival[row].mean(dim=0)])
-        of_task = torch.stack([token for token in tokens if token is not None])
-        features = self.norms["survival"](of_task[:, 1])
+            groups.append(places)
+            subtype_means.append(decoded.subtype.mean(dim=1))
+            survival_means.append(decoded.survival.mean(dim=1))
+        features = self.norms["survival"](in_order(survival_means, groups))
         prediction = self.head(features if self.config.survival_weight > 0 else features * 0.0)
         evidence: dict[str, Any] = {}
         if mapped:
             evidence = {"attention": [one.attention for one in mapped], "chosen": chosen}
             evidence["map_logits"] = torch.stack([one.logits for one in mapped]).detach()
-        subtype = self.subtype_head(self.norms["subtype"](of_task[:, 0])) if self.n_classes else None
+        subtype = self.subtype_head(self.norms["subtype"](in_order(subtype_means, groups))) if self.n_classes else None
         return Prediction(prediction.risk, prediction.hazard_logits, evidence, subtype)
 
     def _mapped(self, bag: Bag) -> list[Mapped]:
@@ -158,15 +159,12 @@ class MCTI(Model):
     def _streams(self, bag: Bag, chosen: list[Int[Tensor, " _"]]) -> Iterator[tuple[list[int], Streams]]:
         """Patients with as many tokens together: their task tokens, kept patches and groups of genes, in three copies."""
         omics = bag["omics"].present.tolist() if "omics" in self.config.modalities else [False] * len(bag)
-        alike: dict[tuple[int, bool], list[int]] = {}
-        for place in range(len(bag)):
-            alike.setdefault((len(chosen[place]), omics[place]), []).append(place)
-        for (patches, genes), places in alike.items():
+        for places in alike([(len(places), int(genes)) for places, genes in zip(chosen, omics, strict=True)]):
             parts = []
-            if patches:
+            if len(chosen[places[0]]):
                 rows = torch.stack([bag["histology"].rows(i)[chosen[i]] for i in places])
                 parts.append(self.maps.tokens(rows))
-            if genes:
+            if omics[places[0]]:
                 values = bag["omics"].values[places]
                 parts.append(self.genes(values.squeeze(1) if self.config.grouping == "adaptive" else values))
             own = self.task_tokens.unsqueeze(1).expand(-1, len(places), -1, -1)

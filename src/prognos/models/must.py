@@ -17,10 +17,9 @@ No code was published; what the print leaves open, and departures (each is an op
 - The projector has orthonormal columns, without which Eq. 8 is not idempotent (`projector`). Two terms of Eq. 15 are then 0.
 - c^ in Eq. 11 is the mean of both readings (`shared_from`). Squared norms are means over D, where a sum would drown the
   likelihood (`reduction`). Eq. 6 is the usual discrete likelihood, event bins with log S before them.
-- g is a fixed target in Eq. 13 (`decomposed`): its gradient to g is least where g is the same for everyone, and gets there.
-- u_P and the pooled c come from the class token's exact attention over the tokens, which is linear in their number; the
-  Nystrom layer that approximates it for u_P is `specific = "nystrom"`. Few patches have exact attention in every layer, where
-  that costs less than landmarks.
+- g is a fixed target in Eq. 13 (`decomposed`), which as printed is least where g is the same for everyone; training gets there.
+- u_P and the pooled c come from the class token's exact attention over the tokens, linear in their number; its Nystrom
+  approximation for u_P is `specific = "nystrom"`. Few patches have exact attention in every layer, as it costs less there.
 - Generators are trained on c~, which is what they are given later, not on c^ (`condition`); on large batches, until a
   held-out slice of the training fold no longer improves, in place of a million steps; sampling uses averaged weights.
 - z_t looks at time and condition in the denoiser and they do not look at it, so that they are computed once (`denoiser`).
@@ -42,7 +41,8 @@ from torch.nn.functional import cosine_similarity
 from prognos import runtime
 from prognos.models.contract import Beside, Model, ModelConfig, Needs
 from prognos.nn.generators import Generator, latent_generator
-from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, PatchStream, alike, in_order
+from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, PatchStream, encoded_alike
+from prognos.nn.patches import in_order
 from prognos.risk import survival_head
 from prognos.types import Bag, InputShape, OnLatents, Prediction, Progress, Stage, Survival, TrainingFold
 
@@ -185,7 +185,7 @@ class MUST(Model):
         rows: dict[Any, list[Tensor]] = {
             key: [] for key in (*(("g", m) for m in self.modalities), *(("u", m) for m in self.modalities), *self.pairs)
         }
-        groups = alike(bag, self.modalities)
+        groups = encoded_alike(bag, self.modalities)
         for places in groups:
             zero = next(self.parameters()).new_zeros(len(places), self.config.d_model)
             encoded = {m: self.streams[m](self._rows(bag, m, places)) for m in self.modalities if bool(present[m][places[0]])}
@@ -311,7 +311,7 @@ class MUST(Model):
         total = next(self.parameters()).new_zeros(())
         for m in self.modalities:
             has = bag[m].present
-            groups = [places for places in alike(bag, (m,)) if bool(has[places[0]])]
+            groups = [places for places in encoded_alike(bag, (m,)) if bool(has[places[0]])]
             if not groups:
                 continue
             whole = in_order([self._stream_of(m).whole(self._rows(bag, m, places)) for places in groups], groups)

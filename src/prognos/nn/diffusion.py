@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
 TRAINING_STEPS = 1000
 BETA_FIRST, BETA_LAST = 1e-4, 0.02
@@ -68,6 +68,35 @@ class DenoiserLayer(nn.Module):
         attended = scaled_dot_product_attention(query[:, :, : tokens.shape[1]], key, value, attn_mask=looks)
         tokens = tokens + self.mix(attended.transpose(1, 2).flatten(2))
         return tokens + self.narrow(gelu(self.widen(self.norm_feed(tokens))))
+
+    def alone(self) -> Callable[[Tensor, Tensor], Float[Tensor, "batch d_model"]]:
+        """One token of each patient after it has looked at itself and at what is known already; without gradients.
+
+        A function of the token [batch d_model] and of the queries, keys and values [batch seen 3 heads d_head] of all that there
+        are, of which the first are the token's own and are written by it. What looking up modules and calling a library's
+        attention costs is as much as such few numbers cost to compute: weights are looked up once, attention is products and sums.
+        """
+        norm_attention, project, mix = _function(self.norm_attention), _function(self.query_key_value), _function(self.mix)
+        norm_feed, widen, narrow = _function(self.norm_feed), _function(self.widen), _function(self.narrow)
+
+        def of(token: Tensor, seen: Tensor) -> Tensor:
+            seen[:, 0] = project(norm_attention(token)).view_as(seen[:, 0])
+            query, key, value = seen[:, :1, 0], seen[:, :, 1], seen[:, :, 2]
+            looks = ((query * key).sum(dim=-1, keepdim=True) * key.shape[-1] ** -0.5).softmax(dim=1)
+            token = token + mix((looks * value).sum(dim=1).flatten(1))
+            return token + narrow(gelu(widen(norm_feed(token))))
+
+        return of
+
+
+def _function(part: nn.Linear | nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+    """What a linear layer or a layer norm computes, without the module around it."""
+    weight, bias = part.weight, part.bias
+    if isinstance(part, nn.LayerNorm):
+        width, eps = part.normalized_shape, part.eps
+        return lambda token: layer_norm(token, width, weight, bias, eps)
+    columns = weight.t()
+    return lambda token: torch.addmm(bias, token, columns)
 
 
 class Denoiser(nn.Module):
@@ -136,7 +165,7 @@ class Denoiser(nn.Module):
         for layer in layers:
             tokens = layer(tokens, layer.project(tokens), looks)
         read = last(tokens[:, :1], last.project(tokens))  # z_t looks at all; the others are not read
-        return self._noise(read, noisy, noise_share(time))
+        return self._noise(read[:, 0], noisy, noise_share(time))
 
     def at_steps(
         self,
@@ -146,18 +175,24 @@ class Denoiser(nn.Module):
     ) -> Callable[[Float[Tensor, "batch d_model"], int], Float[Tensor, "batch d_model"]]:
         """The noise in z_t as a function of z_t and the index of the step, for patients who stay the same.
 
-        The tokens that do not look at z_t are computed here, once for all steps.
+        The tokens that do not look at z_t are computed here, once for all steps. Without gradients.
         """
         if self.joint:
             return lambda noisy, step: self(noisy, times[step].expand(len(noisy)), condition, prior)
-        of_times, of_condition = self._seen(self._time_tokens(times)), self._seen(self._condition_tokens(condition, prior))
-        shares = noise_share(times)
+        layers, shares = self._layers(), noise_share(times)
+        of_times = [of_layer.unflatten(-1, (3, layers[0].heads, -1)) for of_layer in self._seen(self._time_tokens(times))]
+        seen = []  # by layer: z_t, time, condition and prior of every patient
+        for of_layer in self._seen(self._condition_tokens(condition, prior)):
+            known = of_layer.unflatten(-1, (3, layers[0].heads, -1))
+            seen.append(torch.cat([torch.empty_like(known[:, :1]).expand(-1, 2, -1, -1, -1), known], dim=1))
+
+        alone = [layer.alone() for layer in layers]
 
         def noise(noisy: Tensor, step: int) -> Tensor:
-            token = self.embed_noisy(noisy)[:, None]
-            for layer, of_time, of_patients in zip(self._layers(), of_times, of_condition, strict=True):
-                own, at_step = layer.project(token), of_time[step].expand(len(noisy), -1, -1)
-                token = layer(token, torch.cat([own, at_step, of_patients], dim=1))
+            token = self.embed_noisy(noisy)
+            for layer, of_time, of_patients in zip(alone, of_times, seen, strict=True):
+                of_patients[:, 1] = of_time[step, 0]
+                token = layer(token, of_patients)
             return self._noise(token, noisy, shares[step : step + 1])
 
         return noise
@@ -180,8 +215,8 @@ class Denoiser(nn.Module):
             projected.append(after.project(tokens))
         return projected
 
-    def _noise(self, read: Float[Tensor, "batch 1 d_model"], noisy: Tensor, share: Float[Tensor, "#batch 1"]) -> Tensor:
-        return torch.addcmul(self.read(self.norm(read[:, 0])), share, noisy)
+    def _noise(self, read: Float[Tensor, "batch d_model"], noisy: Tensor, share: Float[Tensor, "#batch 1"]) -> Tensor:
+        return torch.addcmul(self.read(self.norm(read)), share, noisy)
 
     def _layers(self) -> tuple[DenoiserLayer, ...]:
         return tuple(cast(DenoiserLayer, layer) for layer in self.layers)

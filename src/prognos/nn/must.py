@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from prognos.nn.multihead import ClassPool, MultiHeadAttention, with_class
 from prognos.nn.nystrom import NystromLayer
-from prognos.nn.patches import PACK, PatchEncoder
+from prognos.nn.patches import PatchEncoder, alike
 from prognos.nn.pathways import GroupEncoder
 from prognos.nn.transmil import TransMILEncoder
 from prognos.types import Bag
@@ -92,23 +92,10 @@ class Components(NamedTuple):
         return (values * complete).sum() / complete.sum().clamp(min=1)
 
 
-def alike(bag: Bag, modalities: Sequence[str]) -> list[list[int]]:
+def encoded_alike(bag: Bag, modalities: Sequence[str]) -> list[list[int]]:
     """Places of patients who can be encoded together: they have the same of these modalities, as many patches, and few of them."""
-    groups: dict[tuple[int, ...], list[int]] = {}
     sizes = torch.stack([bag[m].mask.sum(dim=1) if m == "histology" else bag[m].present.long() for m in modalities], dim=1)
-    for place, size in enumerate(sizes.tolist()):
-        groups.setdefault(tuple(size), []).append(place)
-    found = []
-    for size, places in groups.items():
-        most = max(1, PACK // max(1, *size))
-        found += [places[start : start + most] for start in range(0, len(places), most)]
-    return found
-
-
-def in_order(vectors: Sequence[Float[Tensor, "_ d_model"]], groups: Sequence[Sequence[int]]) -> Float[Tensor, "batch d_model"]:
-    """The rows of patients encoded in groups, in the order of their places and in single precision at least."""
-    rows = torch.cat([part.to(torch.promote_types(part.dtype, torch.float32)) for part in vectors])
-    return rows[torch.as_tensor([place for group in groups for place in group], device=rows.device).argsort()]
+    return alike([tuple(size) for size in sizes.tolist()])
 
 
 class PatchStream(nn.Module):

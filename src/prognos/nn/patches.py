@@ -45,6 +45,27 @@ def by_patient(function: Callable[[Tensor], Tensor], patients: Sequence[Float[Te
     return found
 
 
+def alike(sizes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Places of patients of the same sizes, who can be computed together; their largest sizes add up to `PACK` at most.
+
+    A size is a number of tokens, or whether a patient has a modality; a larger patient stands alone.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, size in enumerate(sizes):
+        groups.setdefault(size, []).append(place)
+    found = []
+    for size, places in groups.items():
+        most = max(1, PACK // max(1, *size))
+        found += [places[start : start + most] for start in range(0, len(places), most)]
+    return found
+
+
+def in_order(parts: Sequence[Float[Tensor, "_ *width"]], groups: Sequence[Sequence[int]]) -> Float[Tensor, "batch *width"]:  # noqa: F821
+    """The rows of patients computed in groups, in the order of their places and in single precision at least."""
+    rows = torch.cat([part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts])
+    return rows[torch.as_tensor([place for group in groups for place in group], device=rows.device).argsort()]
+
+
 class PatchEncoder(nn.Module):
     """One linear layer with its activation and dropout on each patch of a patient.
 

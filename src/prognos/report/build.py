@@ -56,8 +56,8 @@ def page(run: RunFolder) -> str:
     real = replace(
         run, predictions=_without_canary(run.predictions), metrics=_without_canary(run.metrics), survival=_without_canary(run.survival)
     )
-    real = replace(real, comparison=_without_canary(run.comparison), subtypes=_without_canary(run.subtypes))
-    real = replace(real, logs=run.logs[~run.logs.label.str.endswith(CANARY)])
+    real = replace(real, comparison=_without_canary(run.comparison), logs=run.logs[~run.logs.label.str.endswith(CANARY)])
+    real = replace(real, subtypes=_without_canary(run.subtypes), similarities=_without_canary(run.similarities))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("prognos.report"),
         autoescape=True,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, NystromPool, PatchStream, alike, in_order
-from prognos.nn.patches import PACK
+from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, NystromPool, PatchStream, encoded_alike
+from prognos.nn.patches import PACK, in_order
 from prognos.types import Bag, Tokens
 
 
@@ -49,13 +49,13 @@ def bag_of(patches: list[int], omics: list[bool]) -> Bag:
 
 def test_patients_with_as_many_patches_and_the_same_modalities_are_encoded_together():
     bag = bag_of([5, 3, 5, 0, 5, 3], [True, True, True, True, False, True])
-    assert alike(bag, ("histology", "omics")) == [[0, 2], [1, 5], [3], [4]]
-    assert alike(bag, ("omics",)) == [[0, 1, 2, 3, 5], [4]]
+    assert encoded_alike(bag, ("histology", "omics")) == [[0, 2], [1, 5], [3], [4]]
+    assert encoded_alike(bag, ("omics",)) == [[0, 1, 2, 3, 5], [4]]
 
 
 def test_no_more_patients_are_encoded_together_than_fit_a_pack_and_a_large_one_stands_alone():
-    assert alike(bag_of([PACK // 2] * 5, [True] * 5), ("histology", "omics")) == [[0, 1], [2, 3], [4]]
-    assert alike(bag_of([PACK + 1] * 2, [True] * 2), ("histology",)) == [[0], [1]]
+    assert encoded_alike(bag_of([PACK // 2] * 5, [True] * 5), ("histology", "omics")) == [[0, 1], [2, 3], [4]]
+    assert encoded_alike(bag_of([PACK + 1] * 2, [True] * 2), ("histology",)) == [[0], [1]]
 
 
 def test_rows_of_groups_come_back_in_the_order_of_the_patients_and_in_single_precision():

@@ -175,16 +175,25 @@ def test_subtypes_have_a_section_where_a_model_predicts_them(finished_page: str,
     assert "0.971 (0.950 to 0.992)" in without  # among the other metrics
 
 
-def test_the_canary_of_a_model_of_subtypes_has_no_row_and_no_picture(finished: RunFolder, no_drawings: None):
+def test_the_canary_of_a_model_of_subtypes_and_components_has_no_row_and_no_picture(
+    finished: RunFolder, no_drawings: None, monkeypatch: pytest.MonkeyPatch
+):
+    drawn: list[pd.DataFrame] = []
+    kinds = {name: replace(kind, draw=lambda rows: (drawn.append(rows), Figure())[1]) for name, kind in FIGURES.items()}
+    monkeypatch.setattr(MODULE, "FIGURES", kinds)
     tta = finished.subtypes[finished.subtypes.label == "tta"]
     lines = finished.comparison[finished.comparison.label == "tta"]
+    apart = finished.similarities[finished.similarities.label == "tta"]
     bird = {"variant": "canary", "label": "tta@canary"}
     both = replace(
         finished,
         subtypes=pd.concat([finished.subtypes, tta.assign(**bird)], ignore_index=True),
         comparison=pd.concat([finished.comparison, lines.assign(**bird)], ignore_index=True),
+        similarities=pd.concat([finished.similarities, apart.assign(**bird, cosine=0.9 * apart.cosine)], ignore_index=True),
     )
     assert "tta@canary" not in page(both)
+    assert drawn
+    assert not any(rows.astype(str).eq("tta@canary").any(axis=None) for rows in drawn)
 
 
 def test_an_honest_run_has_no_stamp(finished_page: str):
