@@ -1,7 +1,8 @@
 """Blocks of MCTI: attention maps by class, learnt groups of genes, attention that transport guides, streams that exchange."""
 
 import math
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -152,9 +153,15 @@ class TransportGuidedAttention(nn.Module):
         self, source: Float[Tensor, "batch tokens d_model"], objective: Float[Tensor, "batch tokens d_model"]
     ) -> Float[Tensor, "batch tokens d_model"]:
         """What is added to the stream that is updated."""
+        return together([self], [source], [objective])[0]
+
+    def projected(self, source: Float[Tensor, "batch tokens d_model"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Q, K and V."""
         query, key, value = self.query_key_value(self.norm(source)).chunk(3, dim=-1)
-        if self.guidance == "transport":
-            value = guidance(objective, value, self.epsilon).to(value.dtype) @ value
+        return query, key, value
+
+    def attended(self, query: Tensor, key: Tensor, value: Tensor) -> Float[Tensor, "batch tokens d_model"]:
+        """attention(Q, K) of values that were carried over already."""
         heads = [part.unflatten(-1, (-1, self.width)).transpose(-3, -2) for part in (query, key, value)]
         found = fused_attention(*heads) if self.kind == "token" else self._over_channels(*heads)
         return self.dropout(self.output(found.transpose(-3, -2).flatten(-2)))
@@ -163,6 +170,18 @@ class TransportGuidedAttention(nn.Module):
         """softmax(scale K^T Q) of each head, on the channels of V."""
         query, key = normalize(query, dim=-2), normalize(key, dim=-2)
         return value @ (self.scale * (key.transpose(-1, -2) @ query)).softmax(dim=-2)
+
+
+def together(
+    attentions: Sequence[TransportGuidedAttention], sources: Sequence[Tensor], objectives: Sequence[Tensor]
+) -> list[Float[Tensor, "batch tokens d_model"]]:
+    """What several attentions of one kind give, each from its source for its objective; their plans are found in one call."""
+    projected = [attention.projected(source) for attention, source in zip(attentions, sources, strict=True)]
+    values = [value for _, _, value in projected]
+    if attentions[0].guidance == "transport":
+        plans = guidance(torch.cat(list(objectives)), torch.cat(values), attentions[0].epsilon).chunk(len(values))
+        values = [plan.to(value.dtype) @ value for plan, value in zip(plans, values, strict=True)]
+    return [attention.attended(query, key, value) for attention, (query, key, _), value in zip(attentions, projected, values, strict=True)]
 
 
 @torch.no_grad()
@@ -212,9 +231,12 @@ class ExchangeBlock(nn.Module):
         if self.skip is not None:
             assert beside is not None, "a block with a skip connection has a block across"
             shared = self.skip(torch.cat([shared, beside], dim=-1))
+        tasks, both = [streams.subtype, streams.survival], [shared, shared]
+        attentions = [cast(TransportGuidedAttention, task) for task in self.tasks]
+        added = together(attentions, both, tasks) if self.from_shared else together(attentions, tasks, both)
         updated = []
-        for stream, attend, norm, forward in zip((streams.subtype, streams.survival), self.tasks, self.norms, self.forwards, strict=True):
-            stream = stream + (attend(shared, stream) if self.from_shared else attend(stream, shared))
+        for stream, more, norm, forward in zip(tasks, added, self.norms, self.forwards, strict=True):
+            stream = stream + more
             updated.append(stream + forward(norm(stream)))
         gathered = streams.shared if self.gather is None else self.gather(torch.cat(updated, dim=-1))
         return Streams(updated[0], gathered, updated[1])

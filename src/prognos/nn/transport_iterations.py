@@ -102,7 +102,9 @@ def level_bounds(
 def level_error(
     share: Float[Tensor, "batch tokens"], marginals: Marginals
 ) -> tuple[Float[np.ndarray, " batch"], Float[np.ndarray, " batch"]]:
-    """Logit of the mean share minus logit(rho), nearly linear in the level, and Newton's step to its root."""
+    """Logit of the mean share minus logit(rho), nearly linear in the level, and Newton's step to its root; 0 without a sink."""
+    if not marginals.has_sink.any():
+        return np.zeros(len(share)), np.zeros(len(share))
     moved = share.sum(dim=1).cpu().numpy().astype(np.float64)
     squares = torch.linalg.vector_norm(share, dim=1).cpu().numpy().astype(np.float64) ** 2
     mean = np.minimum(moved / marginals.n_tokens, 1)
