@@ -177,7 +177,11 @@ def facts_of(answer: Answer, patient: str) -> list[tuple[str, str]]:
         share, low, high = (float(np.interp(365.0 * year, curve["horizon"], curve[name])) for name in ("survival", "low", "high"))
         free.append(f"{share:.0%} at {year} y" + ("" if np.isnan(low) else f" ({low:.0%} to {high:.0%})"))
     of = f"{answer.n_models} fitted models" if answer.n_models > 1 else ""
-    of = " and ".join(part for part in (of, f"{DRAWS} draws of what is missing" if patient in answer.drawn else "") if part)
+    of = " and ".join(
+        part
+        for part in (of, f"{DRAWS} draws of what is missing, which is not all that is unknown" if patient in answer.drawn else "")
+        if part
+    )
     spread = "" if np.isnan(row["low"]) else f" ({row['low']:.3f} to {row['high']:.3f} over {of})"
     classes = answer.subtypes[answer.subtypes["patient_id"] == patient]
     subtype = ", ".join(f"{row['class']} {row['probability']:.0%}" for _, row in classes.iterrows())

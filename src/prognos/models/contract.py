@@ -42,6 +42,23 @@ class Needs:
     subtype: bool = False
 
 
+@dataclass(frozen=True)
+class PatchMap:
+    """One number for each patch of a patient: where a model looked, or what it took a patch for.
+
+    Args:
+        name: unique among the maps of a model: `attention`, `prototype 3`.
+        meaning: what the number is, in one sentence with its range.
+        values: in the order of the patient's rows in the bag.
+        family: what the map is one of, for maps that divide each patch between them: `prototype`; empty for a map that stands alone.
+    """
+
+    name: str
+    meaning: str
+    values: Float[Tensor, " patches"]
+    family: str = ""
+
+
 class Model(nn.Module):
     """The contract. Subclasses are final; this class is never built."""
 
@@ -95,6 +112,20 @@ class Model(nn.Module):
     def similarities(self, prediction: Prediction) -> dict[tuple[str, str], Float[Tensor, " batch"]]:
         """Cosines of vectors in the evidence, by the names of the two; NaN for patients who lack one. Most models show none."""
         return {}
+
+    def gene_groups(self) -> Float[Tensor, "genes groups"] | None:
+        """Share of each feature of the flat omics vector in each group that was learnt; None in models that learn none."""
+        return None
+
+    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
+        """The maps over the patches of one patient of a bag, from the evidence of its prediction. Some models show none.
+
+        Args:
+            bag: what was predicted.
+            prediction: what `forward` said of the bag.
+            patient: place of the patient in the bag; one who has patches.
+        """
+        return ()
 
     def trained_in(self, stage: Stage) -> Iterable[tuple[str, nn.Parameter]]:
         """The parameters, by name, that a stage trains: all of them in most models."""

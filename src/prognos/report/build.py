@@ -12,6 +12,7 @@ from prognos.metrics import METRICS
 from prognos.report import tables
 from prognos.report.figures import FIGURES
 from prognos.report.figures.style import inline_svg
+from prognos.report.gene_groups import gene_group_tables
 from prognos.report.risk_groups import panel_name, patterns, risk_groups
 from prognos.report.run_folder import RunFolder, missing_in_words, read_run_folder
 from prognos.report.subtypes import subtype_remarks, subtype_tables
@@ -58,6 +59,7 @@ def page(run: RunFolder) -> str:
     )
     real = replace(real, comparison=_without_canary(run.comparison), logs=run.logs[~run.logs.label.str.endswith(CANARY)])
     real = replace(real, subtypes=_without_canary(run.subtypes), similarities=_without_canary(run.similarities))
+    real = replace(real, gene_groups=_without_canary(run.gene_groups), gene_group_sets=_without_canary(run.gene_group_sets))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("prognos.report"),
         autoescape=True,
@@ -83,6 +85,7 @@ def page(run: RunFolder) -> str:
         metric_meanings=tables.metric_meanings(real),
         groups={name: _risk_group_notes(real, name) for name in facts},
         subtype_tables={name: subtype_tables(real, name) for name in facts},
+        gene_groups={name: gene_group_tables(real, name) for name in facts},
         subtype_remarks={name: subtype_remarks(real, name) for name in facts},
         pictures=_pictures(real),
         model_table=tables.model_table(real),

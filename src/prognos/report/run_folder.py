@@ -26,10 +26,13 @@ SURVIVAL = (*KEYS, "horizon", "survival")
 SPLITS = ("patient_id", "fold")
 SIMILARITIES = (*(key for key in KEYS if key != "missing"), "left", "right", "cosine")
 SUBTYPES = (*KEYS, "subtype", "class", "probability")
+OF_FIT = KEYS[:5]
+GENE_GROUPS = (*OF_FIT, "kind", "gene", "group", "share")
+GENE_GROUP_SETS = (*OF_FIT, "group", "collection", "gene_set", "of_group", "of_set", "in_both", "p", "p_holm")
 LOG = ("cohort", "label", "seed", "fold", "stage", "epoch", "step")
 TEXT = (
     *("model", "variant", "cohort", "missing", "patient_id", "metric", "stage", "label", "selection", "left", "right"),
-    *("subtype", "class"),
+    *("subtype", "class", "kind", "gene", "collection", "gene_set"),
 )
 
 CALIBRATION_HORIZONS = (365.0, 1095.0, 1825.0)
@@ -123,6 +126,8 @@ class RunFolder:
         logs: every log.csv, with cohort, label, seed and fold from its place.
         similarities: similarities.csv; only models that take patients apart have any.
         subtypes: subtypes.csv; only models that predict the subtype have any.
+        gene_groups: gene_groups.csv.gz; only models that learn groups of genes have any.
+        gene_group_sets: gene_group_sets.csv, likewise.
         study: study.json.
         cohorts: cohort.json, an entry for each cohort of the predictions.
         provenance: provenance.json.
@@ -139,6 +144,8 @@ class RunFolder:
     logs: pd.DataFrame
     similarities: pd.DataFrame
     subtypes: pd.DataFrame
+    gene_groups: pd.DataFrame
+    gene_group_sets: pd.DataFrame
     study: StudyFacts
     cohorts: Mapping[str, CohortFacts]
     provenance: Mapping[str, Any]
@@ -175,6 +182,8 @@ def read_run_folder(path: Path) -> RunFolder:
         logs=_logs(path / "models", gaps),
         similarities=_labelled(_optional_table(path / "similarities.csv", SIMILARITIES, gaps, said=False)),
         subtypes=_labelled(_subtypes(path / "subtypes.csv", gaps)),
+        gene_groups=_labelled(_optional_table(path / "gene_groups.csv.gz", GENE_GROUPS, gaps, said=False)),
+        gene_group_sets=_labelled(_optional_table(path / "gene_group_sets.csv", GENE_GROUP_SETS, gaps, said=False)),
         study=_study(path, gaps),
         cohorts={name: _cohort(name, facts, gaps) for name in predictions.cohort.unique()},
         provenance=_json(path / "provenance.json", gaps),

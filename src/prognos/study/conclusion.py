@@ -14,11 +14,12 @@ from prognos.models import MODELS
 from prognos.study import provenance
 from prognos.study.comparison import Assessment, assess
 from prognos.study.fold import SIMILARITIES, SUBTYPES, told_of
+from prognos.study.gene_groups import GENE_GROUP_SETS, GENE_GROUPS
 from prognos.study.plan import BASE, Job, Plan, reference_of
 from prognos.study.study import read_table
 
 SIMULATED = "truth.json"
-_OF_SOME_MODELS = (SIMILARITIES, SUBTYPES)
+_OF_SOME_MODELS = (SIMILARITIES, SUBTYPES, GENE_GROUPS, GENE_GROUP_SETS)
 _STRICTEST_FIRST = ("last", "inner", "oracle")
 
 
@@ -96,7 +97,7 @@ def _chosen(model: str) -> str:
 def _of_patients(folder: Path, jobs: Sequence[Job]) -> list[str]:
     """How many predictions rest on none of what a model reads, or on an iteration that did not converge."""
     without = [
-        f"{where}: {count / tested:.0%} of the tested patients have none of what is read; "
+        f"{where}: {share_in_words(count, tested)} of the tested patients have none of what is read; "
         "they get the median training risk and the training fold's Kaplan-Meier curve"
         for where, count, tested in _counted("without_input", folder, jobs)
     ]
@@ -105,6 +106,11 @@ def _of_patients(folder: Path, jobs: Sequence[Job]) -> list[str]:
         for where, count, tested in _counted("not_converged", folder, jobs)
     ]
     return [*without, *unfinished]
+
+
+def share_in_words(count: int, of: int) -> str:
+    """A share in per cent that is 0% for nobody only."""
+    return f"{count / of:.0%}" if not count or 200 * count > of else "less than 1%"
 
 
 def _counted(what: str, folder: Path, jobs: Sequence[Job]) -> list[tuple[str, int, int]]:

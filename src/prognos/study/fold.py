@@ -18,6 +18,7 @@ from prognos import files, runtime
 from prognos.cohort import Cohort
 from prognos.cohort.folds import inner_split
 from prognos.study.canary import permuted
+from prognos.study.gene_groups import group_tables
 from prognos.study.plan import CANARY, Job
 from prognos.tokens.inputs import MissingModality
 from prognos.tokens.missing import Pattern, missing_of
@@ -76,6 +77,8 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
     except MissingModality as reason:
         return _leave(folder, {"seconds": round(time.monotonic() - started, 2), "not_applicable": str(reason)})
     fitted.save(folder)
+    for name, table in group_tables(fitted, train, _of_job(job)).items():
+        files.write_csv(folder / name, table)
     predictions, survival, subtypes = [], [], []
     without_input, not_converged, predict_seconds = {}, {}, {}
     for pattern in job.missing:
@@ -218,12 +221,8 @@ def _class_probabilities(rows: pd.DataFrame, test: Cohort, answered: Any) -> pd.
 
 
 def _keys(job: Job, pattern: Pattern, test: Cohort) -> pd.DataFrame:
-    constant = {
-        "model": job.model,
-        "variant": job.variant,
-        "cohort": job.cohort,
-        "seed": job.seed,
-        "fold": job.fold,
-        "missing": pattern.text,
-    }
-    return pd.DataFrame({"patient_id": list(test.patients)}).assign(**constant)
+    return pd.DataFrame({"patient_id": list(test.patients)}).assign(**_of_job(job), missing=pattern.text)
+
+
+def _of_job(job: Job) -> dict[str, Any]:
+    return {"model": job.model, "variant": job.variant, "cohort": job.cohort, "seed": job.seed, "fold": job.fold}

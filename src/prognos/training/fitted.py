@@ -232,6 +232,15 @@ class Fitted:
                 raise ValueError(f"without: {unknown('modality', name, known)}")
         return names
 
+    def gene_groups(self) -> pd.DataFrame:
+        """kind, gene, group and share: of each feature the learnt group that has most of it; no rows for a model that learns none."""
+        shares, omics = self.model.gene_groups(), self.inputs.omics
+        if shares is None or omics is None:
+            return pd.DataFrame(columns=["kind", "gene", "group", "share"])
+        most = shares.cpu().max(dim=1)
+        features = pd.DataFrame(list(omics.schema.features), columns=["kind", "gene"])
+        return features.assign(group=most.indices.numpy(), share=most.values.numpy())
+
     def save(self, folder: str | Path) -> Path:
         """Writes `weights.safetensors`, `log.csv` and `fitted.json`, the last one last: a folder with it is whole."""
         folder = Path(folder)

@@ -46,6 +46,8 @@ def write_run(folder: Path, *, cohort: str = COHORT) -> Path:
     _write_tables(folder, pd.concat(predictions), pd.concat(survival), pd.DataFrame(metrics))
     _similarities(patients, cohort, generator).to_csv(folder / "similarities.csv", index=False)
     _subtypes(patients, cohort, generator).to_csv(folder / "subtypes.csv", index=False)
+    _gene_groups(cohort).to_csv(folder / "gene_groups.csv.gz", index=False)
+    _gene_group_sets(cohort).to_csv(folder / "gene_group_sets.csv", index=False)
     _comparison(cohort).to_csv(folder / "comparison.csv", index=False)
     (folder / "cohort.json").write_text(json.dumps({cohort: _cohort_facts(patients)}))
     (folder / "study.json").write_text(json.dumps(STUDY))
@@ -115,6 +117,23 @@ def _subtypes(patients: pd.DataFrame, cohort: str, generator: np.random.Generato
             long = rows.loc[rows.index.repeat(3)]
             parts.append(long.assign(**{"class": np.tile(KINDS, N_PATIENTS), "probability": probability.ravel()}))
     return pd.concat(parts, ignore_index=True)
+
+
+def _gene_groups(cohort: str) -> pd.DataFrame:
+    """Of tta, two folds: twelve genes in three groups, the second fold with the groups' numbers exchanged."""
+    parts = []
+    for fold, shift in ((0, 0), (1, 1)):
+        key = {"model": "tta", "variant": "base", "cohort": cohort, "seed": 1, "fold": fold, "kind": "rna"}
+        rows = pd.DataFrame({"gene": [f"G{i}" for i in range(12)], "group": [(i // 4 + shift) % 3 for i in range(12)]})
+        parts.append(rows.assign(**key, share=[0.4 + 0.01 * i for i in range(12)]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _gene_group_sets(cohort: str) -> pd.DataFrame:
+    """Of the first fold: a set that is the first group's, one that is nobody's; none for the third group."""
+    key = {"model": "tta", "variant": "base", "cohort": cohort, "seed": 1, "fold": 0, "collection": "hallmark", "of_group": 4}
+    rows = [(0, "HYPOXIA", 5, 4, 0.002, 0.012), (1, "MYC", 6, 2, 0.6, 1.0)]
+    return pd.DataFrame(rows, columns=["group", "gene_set", "of_set", "in_both", "p", "p_holm"]).assign(**key)
 
 
 def _comparison(cohort: str) -> pd.DataFrame:

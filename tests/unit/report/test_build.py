@@ -106,6 +106,7 @@ def test_only_what_is_outside_noise_stands_out(finished_page: str):
         "+0.012 to +0.110",
         "better",
         "0.171 (0.151 to 0.191) ▲",
+        "0.012",  # of a group of genes
     ]
 
 

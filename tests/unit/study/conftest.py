@@ -64,6 +64,9 @@ class StubFitted:
     def model(self):
         return torch.nn.Linear(2, 1)
 
+    def gene_groups(self):
+        return pd.DataFrame(columns=["kind", "gene", "group", "share"])
+
     def predict(self, cohort, patients=None, *, without=(), absent=None, horizons=None):
         lost = [len(without) + len((absent or {}).get(patient, ())) for patient in cohort.patients]
         risk = np.array([int(patient[1:]) / 7 + self.seed + len(self.patients) / 100 for patient in cohort.patients]) - np.array(lost)

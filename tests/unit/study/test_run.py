@@ -9,6 +9,7 @@ from tests.unit.study.conftest import StubFit
 
 from prognos import files, runtime
 from prognos.config import make_recipe, read_recipe
+from prognos.study.conclusion import share_in_words
 from prognos.study.fold import FIXED_HORIZONS, best_epoch, horizons_of, parts_of
 from prognos.study.plan import make_plan
 from prognos.study.run import RunError, default_folder
@@ -377,6 +378,10 @@ def test_patients_with_nothing_that_a_model_reads_are_said(study_of):
     study = study_of(models=("snn",), fit=WithoutInput(), out="again")
     warnings = json.loads((study.folder / "study.json").read_text())["warnings"]
     assert any(text.startswith("small: snn: 100% of the tested patients have none of what is read") for text in warnings)
+
+
+def test_few_of_many_patients_are_not_said_to_be_none():
+    assert [share_in_words(count, 1000) for count in (0, 1, 5, 6, 1000)] == ["0%", "less than 1%", "less than 1%", "1%", "100%"]
 
 
 def test_models_of_which_as_many_patients_have_nothing_are_said_together(study_of):
