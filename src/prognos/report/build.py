@@ -10,6 +10,7 @@ from markupsafe import Markup
 from prognos import files
 from prognos.metrics import METRICS
 from prognos.report import tables
+from prognos.report.claims import claim_tables
 from prognos.report.figures import FIGURES
 from prognos.report.figures.style import inline_svg
 from prognos.report.gene_groups import gene_group_tables
@@ -85,6 +86,7 @@ def page(run: RunFolder) -> str:
         metric_meanings=tables.metric_meanings(real),
         groups={name: _risk_group_notes(real, name) for name in facts},
         subtype_tables={name: subtype_tables(real, name) for name in facts},
+        claims={name: claim_tables(real, name) for name in facts},
         gene_groups={name: gene_group_tables(real, name) for name in facts},
         subtype_remarks={name: subtype_remarks(real, name) for name in facts},
         pictures=_pictures(real),

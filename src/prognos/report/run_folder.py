@@ -29,10 +29,23 @@ SUBTYPES = (*KEYS, "subtype", "class", "probability")
 OF_FIT = KEYS[:5]
 GENE_GROUPS = (*OF_FIT, "kind", "gene", "group", "share")
 GENE_GROUP_SETS = (*OF_FIT, "group", "collection", "gene_set", "of_group", "of_set", "in_both", "p", "p_holm")
+TESTS = (
+    *("model", "variant", "cohort", "missing", "metric", "reference"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm"),
+)
+INCREMENTAL = (
+    *("model", "variant", "cohort", "likelihood_ratio", "p", "p_holm"),
+    *("hazard_ratio", "hazard_ratio_low", "hazard_ratio_high"),
+)
+FUSION_AUDIT = (
+    *("model", "variant", "cohort", "omics_model", "histology_model", "right_of_parts"),
+    *("share", "right", "right_low", "right_high"),
+)
 LOG = ("cohort", "label", "seed", "fold", "stage", "epoch", "step")
 TEXT = (
     *("model", "variant", "cohort", "missing", "patient_id", "metric", "stage", "label", "selection", "left", "right"),
     *("subtype", "class", "kind", "gene", "collection", "gene_set"),
+    *("reference", "omics_model", "histology_model", "right_of_parts"),
 )
 
 CALIBRATION_HORIZONS = (365.0, 1095.0, 1825.0)
@@ -128,6 +141,9 @@ class RunFolder:
         subtypes: subtypes.csv; only models that predict the subtype have any.
         gene_groups: gene_groups.csv.gz; only models that learn groups of genes have any.
         gene_group_sets: gene_group_sets.csv, likewise.
+        tests: tests.csv; none where there is no reference.
+        incremental: incremental.csv; none without a clinical model.
+        fusion_audit: fusion_audit.csv; none without a model of each modality alone.
         study: study.json.
         cohorts: cohort.json, an entry for each cohort of the predictions.
         provenance: provenance.json.
@@ -146,6 +162,9 @@ class RunFolder:
     subtypes: pd.DataFrame
     gene_groups: pd.DataFrame
     gene_group_sets: pd.DataFrame
+    tests: pd.DataFrame
+    incremental: pd.DataFrame
+    fusion_audit: pd.DataFrame
     study: StudyFacts
     cohorts: Mapping[str, CohortFacts]
     provenance: Mapping[str, Any]
@@ -184,6 +203,9 @@ def read_run_folder(path: Path) -> RunFolder:
         subtypes=_labelled(_subtypes(path / "subtypes.csv", gaps)),
         gene_groups=_labelled(_optional_table(path / "gene_groups.csv.gz", GENE_GROUPS, gaps, said=False)),
         gene_group_sets=_labelled(_optional_table(path / "gene_group_sets.csv", GENE_GROUP_SETS, gaps, said=False)),
+        tests=_labelled(_optional_table(path / "tests.csv", TESTS, gaps, said=False)),
+        incremental=_labelled(_optional_table(path / "incremental.csv", INCREMENTAL, gaps, said=False)),
+        fusion_audit=_labelled(_optional_table(path / "fusion_audit.csv", FUSION_AUDIT, gaps, said=False)),
         study=_study(path, gaps),
         cohorts={name: _cohort(name, facts, gaps) for name in predictions.cohort.unique()},
         provenance=_json(path / "provenance.json", gaps),
