@@ -1,5 +1,7 @@
 """Is the result real: tests of differences, what is added to the clinical model, what fusion does with pairs of patients."""
 
+from typing import Any
+
 import pandas as pd
 
 from prognos.report.run_folder import RunFolder, missing_in_words
@@ -17,7 +19,7 @@ def claim_tables(run: RunFolder, cohort: str) -> list[Table]:
 
 
 def _tests(run: RunFolder, cohort: str) -> Table:
-    body = []
+    several, body = len(run.cohorts) > 1, []
     for row in run.tests[run.tests.cohort == cohort].itertuples():
         outside = not row.difference_low <= 0 <= row.difference_high if pd.notna(row.difference_low) else False
         ends = interval(row.difference_low, row.difference_high, signed)
@@ -27,30 +29,29 @@ def _tests(run: RunFolder, cohort: str) -> Table:
                 Cell(missing_in_words(row.missing) or "complete"),
                 Cell(row.reference),
                 Cell(f"{signed(row.difference)} ({ends})", row.difference, outside),
-                _p(row.p, stands_out=False),
-                _p(row.p_holm),
+                *_ps(row, several),
             )
         )
-    several = len(run.cohorts) > 1
     caption = (
         f"Differences in concordance on {cohort}. Interval: bootstrap of patients, fitted models held fixed; p: corrected resampled t-test "
         f"over folds and seeds, where training patients differ too{'; after Holm: over the cohorts' if several else ''}. "
         "What both call a difference can be called one"
     )
-    return Table(caption, ("Model", "Patients", "Against", "Difference", "p", "p after Holm"), tuple(body), run.study.selection == "oracle")
+    columns = ("Model", "Patients", "Against", "Difference", *_p_names(several))
+    return Table(caption, columns, tuple(body), run.study.selection == "oracle")
 
 
 def _incremental(run: RunFolder, cohort: str) -> Table:
-    body = []
+    several, body = len(run.cohorts) > 1, []
     for row in run.incremental[run.incremental.cohort == cohort].itertuples():
         hazard = f"{number(row.hazard_ratio, 2)} ({interval(row.hazard_ratio_low, row.hazard_ratio_high, lambda end: number(end, 2))})"
         ratio = Cell(number(row.likelihood_ratio, 1), row.likelihood_ratio)
-        body.append((Cell(row.label, row.label), Cell(hazard, row.hazard_ratio), ratio, _p(row.p, stands_out=False), _p(row.p_holm)))
+        body.append((Cell(row.label, row.label), Cell(hazard, row.hazard_ratio), ratio, *_ps(row, several)))
     caption = (
         f"What each model adds to the clinical one on {cohort}: Cox model of both risks with a baseline for each fold, out-of-fold risks "
         "standardised within fold, mean over seeds. Hazard ratio: for one standard deviation of the model's risk, the clinical risk given"
     )
-    columns = ("Model", "Hazard ratio (95%)", "Likelihood ratio", "p", "p after Holm")
+    columns = ("Model", "Hazard ratio (95%)", "Likelihood ratio", *_p_names(several))
     return Table(caption, columns, tuple(body), run.study.selection == "oracle")
 
 
@@ -65,8 +66,10 @@ def _audit(run: RunFolder, cohort: str) -> Table:
             if row is None:
                 cells.append(Cell("–"))
                 continue
-            outside = chance is not None and not row.right_low <= chance <= row.right_high
-            cells.append(Cell(f"{number(row.right)} ({interval(row.right_low, row.right_high)})", row.right, outside))
+            outside = chance is not None and not row.fused_right_low <= chance <= row.fused_right_high
+            cells.append(
+                Cell(f"{number(row.fused_right)} ({interval(row.fused_right_low, row.fused_right_high)})", row.fused_right, outside)
+            )
         body.append(tuple(cells))
     if table.empty:
         return Table("", (), ())
@@ -80,6 +83,15 @@ def _audit(run: RunFolder, cohort: str) -> Table:
     )
     columns = tuple(f"{kind.capitalize()} right ({shares.get(kind, '–')} of pairs)" for kind in RIGHT_BY_CHANCE)
     return Table(caption, ("Model", *columns), tuple(body), run.study.selection == "oracle")
+
+
+def _p_names(several: bool) -> tuple[str, ...]:
+    return ("p", "p after Holm") if several else ("p",)
+
+
+def _ps(row: Any, several: bool) -> list[Cell]:
+    """p, and what Holm leaves of it where there are several cohorts; the last one stands out."""
+    return [_p(row.p, stands_out=False), _p(row.p_holm)] if several else [_p(row.p)]
 
 
 def _p(value: float, *, stands_out: bool = True) -> Cell:

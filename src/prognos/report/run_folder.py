@@ -39,7 +39,7 @@ INCREMENTAL = (
 )
 FUSION_AUDIT = (
     *("model", "variant", "cohort", "omics_model", "histology_model", "right_of_parts"),
-    *("share", "right", "right_low", "right_high"),
+    *("share", "fused_right", "fused_right_low", "fused_right_high"),
 )
 LOG = ("cohort", "label", "seed", "fold", "stage", "epoch", "step")
 TEXT = (

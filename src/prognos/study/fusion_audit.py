@@ -13,7 +13,7 @@ from prognos.models import MODELS
 FUSION_AUDIT = "fusion_audit.csv"
 AUDIT_COLUMNS = (
     *("model", "variant", "cohort", "omics_model", "histology_model", "right_of_parts"),
-    *("share", "share_low", "share_high", "right", "right_low", "right_high"),
+    *("share", "share_low", "share_high", "fused_right", "fused_right_low", "fused_right_high"),
 )
 KINDS = ("both", "only omics", "only histology", "neither")
 
@@ -22,8 +22,8 @@ def fusion_audit(predictions: pd.DataFrame, *, replicates: int = 1000, seed: int
     """The columns of fusion_audit.csv: for each model of both modalities, complete patients.
 
     Comparable pairs of patients of a fold are divided by which unimodal model of the study orders them rightly. `share` is how many there
-    are, `right` how many of them the fused model orders rightly, over the pairs of all folds and seeds; with 95% bootstrap intervals of
-    patients within folds. Risks that are tied are not right. No rows without a model of each modality alone.
+    are, `fused_right` how many of them the fused model orders rightly, over the pairs of all folds and seeds; with 95% bootstrap intervals
+    of patients within folds. Risks that are tied are not right. No rows without a model of each modality alone.
     """
     complete = predictions[(predictions.missing == "none") & (predictions.variant == "base")]
     parts = [unimodal(complete, modality) for modality in ("omics", "histology")]

@@ -31,7 +31,7 @@ def test_pairs_are_counted_by_who_is_right_and_by_what_fusion_makes_of_them():
     ):
         of_kind = [right for o, h, right in zip(omics, histology, fused, strict=True) if (o, h) == wanted]
         assert table.share[kind] == pytest.approx(len(of_kind) / 6)
-        assert table.right[kind] == pytest.approx(np.mean(of_kind))
+        assert table.fused_right[kind] == pytest.approx(np.mean(of_kind))
     assert table.share.sum() == pytest.approx(1)
     assert set(table.omics_model) == {"snn"}
     assert set(table.histology_model) == {"abmil"}
@@ -41,7 +41,7 @@ def test_a_kind_of_pair_that_does_not_occur_has_no_share_that_is_right():
     same = [4.0, 3, 2, 1]
     table = fusion_audit(predictions({"snn": same, "abmil": same, "tta": same}), replicates=0).set_index("right_of_parts")
     assert table.share["both"] == 1
-    assert np.isnan(table.right["only omics"])
+    assert np.isnan(table.fused_right["only omics"])
 
 
 def test_without_a_model_of_each_modality_alone_there_is_no_audit():
