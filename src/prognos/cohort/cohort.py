@@ -146,6 +146,25 @@ class Cohort:
             raise ValueError(f"{self.name} has no modality {modality!r}; known: {known}.")
         return self.clinical.index.isin(self.tables[modality].index)
 
+    def shuffled(self, modality: str, generator: np.random.Generator) -> "Cohort":
+        """The cohort in which patients who have a modality have that of each other; `omics` moves all its tables together.
+
+        Raises:
+            ValueError: no cohort has a modality of this name, or it is the clinical one, whose columns are also the labels'.
+        """
+        if modality == "clinical":
+            raise ValueError("the clinical modality cannot be shuffled: it stands in one table with the outcome; shuffle another one.")
+        having = self.clinical.index[self.has(modality)]
+        new_owner = dict(zip(having, generator.permutation(having), strict=True))
+        if modality == "histology":
+            exchanged = self.slides.assign(patient_id=self.slides.patient_id.map(new_owner))
+            return replace(self, slides=slides_of(exchanged, self.clinical.index))
+        order, tables = self.clinical.index, dict(self.tables)
+        for name in self.omics_kinds if modality == "omics" else (modality,):
+            exchanged = tables[name].rename(index=new_owner)
+            tables[name] = exchanged.loc[order[order.isin(exchanged.index)]]
+        return replace(self, tables=tables)
+
     def subset(self, patients: Sequence[str]) -> "Cohort":
         """The cohort of these patients only, in the order given.
 

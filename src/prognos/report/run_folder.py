@@ -226,7 +226,8 @@ def missing_in_words(missing: str) -> str:
     parts = []
     for part in missing.split(";"):
         modality, _, rate = part.partition("=")
-        parts.append(f"{modality} missing in {float(rate):.0%}" if re.fullmatch(r"[\d.]+", rate) else f"without {modality}")
+        share = f"{modality} missing in {float(rate):.0%}" if re.fullmatch(r"[\d.]+", rate) else f"without {modality}"
+        parts.append(f"{modality} of another patient" if rate == "shuffled" else share)
     return ", ".join(parts)
 
 

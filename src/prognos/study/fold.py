@@ -139,7 +139,9 @@ def horizons_of(train: Cohort) -> np.ndarray:
 
 
 def predict_pattern(fitted: Any, test: Cohort, pattern: Pattern, seed: int, horizons: np.ndarray) -> Any:
-    """The predictions of the test patients without what a pattern takes from them."""
+    """The predictions of the test patients without what a pattern takes from them, or with what it gives them of each other."""
+    for modality in sorted(pattern.shuffled):
+        test = test.shuffled(modality, runtime.generator("shuffled", modality, seed))
     named = pattern.absent | set(pattern.rates)
     modalities = [modality for modality in test.modalities if modality != "clinical" or modality in named]
     has = {modality: np.asarray(test.has(modality), bool) for modality in modalities}

@@ -14,7 +14,7 @@ import torch
 import prognos
 from prognos.cohort import Cohort
 from prognos.cohort.defects import naming
-from prognos.config import bind
+from prognos.config import ConfigError, bind
 from prognos.models import entry_of
 from prognos.models.contract import Model, Needs
 from prognos.risk.marginal import MarginalHead
@@ -151,6 +151,8 @@ def _subtype_shares(train: Cohort) -> dict[str, float]:
 def _lacking(cohort: Cohort, recipe: TrainingConfig, needs: Needs, seed: int) -> Cohort:
     """The cohort without what the recipe takes from its patients; nothing is learnt from that, scalers included."""
     pattern = parse_pattern(recipe.missing, ("clinical", "histology", "omics", *cohort.tables), "training.missing")
+    if pattern.shuffled:
+        raise ConfigError(f"training.missing = {recipe.missing!r}: modalities are shuffled in prediction only; set study.missing to it.")
     modalities = [m for m in cohort.modalities if m in needs.modalities]
     has = {m: cohort.has(m) for m in modalities}
     measured = {patient: [m for m in modalities if has[m][row]] for row, patient in enumerate(cohort.patients)}

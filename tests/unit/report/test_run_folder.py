@@ -143,7 +143,12 @@ def test_a_variant_is_part_of_the_label_unless_it_is_the_base():
 
 @pytest.mark.parametrize(
     ("missing", "words"),
-    [("none", ""), ("omics", "without omics"), ("omics=0.5;histology=0.2", "omics missing in 50%, histology missing in 20%")],
+    [
+        ("none", ""),
+        ("omics", "without omics"),
+        ("omics=0.5;histology=0.2", "omics missing in 50%, histology missing in 20%"),
+        ("omics=shuffled", "omics of another patient"),
+    ],
 )
 def test_a_missing_pattern_is_said_in_words(missing: str, words: str):
     assert missing_in_words(missing) == words

@@ -11,6 +11,12 @@ def lost(text, measured, seed=1):
     return missing_of(parse_pattern(text, MODALITIES), measured, seed)
 
 
+def test_what_is_shuffled_is_taken_from_nobody():
+    pattern = parse_pattern("omics=shuffled;histology=0.2", MODALITIES)
+    assert (pattern.shuffled, pattern.rates, pattern.absent) == ({"omics"}, {"histology": 0.2}, frozenset())
+    assert lost("omics=shuffled", {"p": ["histology", "omics"]}) == {"p": frozenset()}
+
+
 def test_none_takes_nothing():
     assert lost("none", {"p": ["histology", "omics"]}) == {"p": frozenset()}
 
@@ -59,7 +65,9 @@ def test_another_seed_draws_others():
     [
         ("omix", r"study\.missing = 'omix': there is no modality 'omix'; did you mean 'omics'\?"),
         ("omics=2", r"the rate of omics is '2'; write a number from 0 to 1"),
-        ("omics=half", r"the rate of omics is 'half'"),
+        ("omics=half", r"the rate of omics is 'half'; write a number from 0 to 1, or shuffled"),
+        ("omics=shuffled;omics", "names omics twice"),
+        ("clinical=shuffled", r"study\.missing = 'clinical=shuffled': the clinical modality cannot be shuffled"),
         ("omics;omics=0.5", "names omics twice"),
         ("none;omics", "there is no modality 'none'"),
     ],

@@ -91,6 +91,7 @@ def test_what_a_model_does_not_read_does_not_count_as_something_that_is_left():
     [
         ("omix=0.2", r"training\.missing = 'omix=0\.2': there is no modality 'omix'; did you mean 'omics'\?"),
         ("omics=1.5", r"training\.missing = 'omics=1\.5': the rate of omics is '1\.5'; write a number from 0 to 1"),
+        ("omics=shuffled", r"training\.missing = 'omics=shuffled': modalities are shuffled in prediction only; set study\.missing to it"),
         ("omics;omics", r"training\.missing = 'omics;omics' names omics twice"),
     ],
 )
