@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from prognos.cli import cohorts, models, studies
+from prognos.cli import cohorts, explain, models, slides, studies
 from prognos.cli.terminal import guarded
 
 app = typer.Typer(
@@ -22,8 +22,14 @@ for verb, function, example in (
     ("demo", studies.demo, "prognos demo --out runs/demo"),
     ("check", cohorts.check, "prognos check tcga-blca --endpoint dss"),
     ("import", cohorts.import_, "prognos import mcat tcga_blca_all_clean.csv.zip --out tcga-blca"),
+    ("slides", slides.slides, "prognos slides slides/ --out my-cohort/features --mpp 0.5"),
     ("run", studies.run, "prognos run recipes/tta.toml --set cohort.path=tcga-blca --set cohort.endpoint=dss"),
     ("predict", models.predict, "prognos predict runs/tta-20260101-120000 --model tta --cohort new-patients --out predicted"),
+    (
+        "explain",
+        explain.explain,
+        "prognos explain runs/tta-20260101-120000 --model tta --cohort new-patients --patient ID --slides slides/",
+    ),
     ("evaluate", studies.evaluate, "prognos evaluate theirs.csv ours.csv --out compared --time-unit months"),
     ("report", studies.report, "prognos report runs/tta-20260101-120000"),
     ("models", models.models, "prognos models --measure"),

@@ -1,4 +1,4 @@
-"""Patch features of one slide, whoever wrote them: CLAM, TRIDENT, STAMP, AtlasPatch, `.pt`, `.npy`.
+"""Patch features of one slide, whoever wrote them: CLAM, TRIDENT, STAMP, AtlasPatch, hs2p, LazySlide, `.pt`, `.npy`.
 
 What is inside decides, not the name of the tool:
 
@@ -9,12 +9,16 @@ What is inside decides, not the name of the tool:
 | AtlasPatch | dataset `features`, or one dataset of the group `features` | `coords` (N, 5): x, y, width, height, level |
 | `.pt` | a tensor, or a dictionary with `features` or `feats`, perhaps `coords` | as in the dictionary |
 | `.npy` | an array (N, d) | none |
+| hs2p, slide2vec | `.pt` or `.npy` | `SLIDE.coordinates.npz` beside it or in `../tiles`; its `.meta.json` says the units |
+| LazySlide, SpatialData | `.zarr`: a table of tiles | the tiles' shapes; see `features_spatialdata` |
 
 A slide on which no tissue was found has N = 0, which TRIDENT writes as shape (0,) or (0, d).
 """
 
+import json
 import os
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +29,7 @@ import h5py
 import numpy as np
 from jaxtyping import Num
 
-SUFFIXES = (".h5", ".hdf5", ".pt", ".npy")
+SUFFIXES = (".h5", ".hdf5", ".pt", ".npy", ".zarr")
 LEVEL0 = "level0 pixels"
 MICROMETRES = "micrometres"
 UNKNOWN = "unknown"
@@ -65,6 +69,10 @@ def feature_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
             return _two_axes(np.load(file, mmap_mode="r", allow_pickle=False).shape, file)
         if file.suffix == ".pt":
             return _two_axes(tuple(_tensors(file)[0].shape), file)
+        if file.suffix == ".zarr":
+            from prognos.cohort import features_spatialdata  # needs a package that few users have
+
+            return features_spatialdata.feature_shape(file)
         with h5py.File(file, "r", locking=False) as opened:
             shape = _two_axes(_values(opened, file).shape, file)
             if "coords" in opened:
@@ -81,11 +89,16 @@ def read_features(path: str | os.PathLike[str]) -> Features:
     file = Path(path)
     with _reporting(file):
         if file.suffix == ".npy":
-            return Features(_plain(np.load(file, allow_pickle=False), file))
+            return _with_coords(_plain(np.load(file, allow_pickle=False), file), *_coordinates_beside(file), file, stamp=False)
         if file.suffix == ".pt":
-            tensor, coords = _tensors(file)
-            values = _plain(tensor.numpy(), file)
-            return _with_coords(values, None if coords is None else coords.numpy(), {}, file, stamp=False)
+            tensor, own = _tensors(file)
+            coords, attributes = _coordinates_beside(file) if own is None else (own.numpy(), {})
+            return _with_coords(_plain(tensor.numpy(), file), coords, attributes, file, stamp=False)
+        if file.suffix == ".zarr":
+            from prognos.cohort import features_spatialdata
+
+            values, coords, attributes = features_spatialdata.read_table(file)
+            return _with_coords(_plain(values, file), coords, attributes, file, stamp=False)
         with h5py.File(file, "r", locking=False) as opened:
             source = _values(opened, file)
             attributes = {**_attributes(opened), **_attributes(source)}
@@ -99,15 +112,15 @@ def read_features(path: str | os.PathLike[str]) -> Features:
 @contextmanager
 def _reporting(file: Path) -> Iterator[None]:
     """Turns what a library says of a broken file into an error that names the file."""
-    if not file.is_file():
-        raise FeatureFileError(f"{file.name}: there is no such file in {file.parent}")
+    if not (file.is_dir() if file.suffix == ".zarr" else file.is_file()):
+        raise FeatureFileError(f"{file.name}: there is no such {'folder' if file.suffix == '.zarr' else 'file'} in {file.parent}")
     if file.suffix not in SUFFIXES:
         raise FeatureFileError(f"{file.name}: {file.suffix!r} is not a feature format; known: {', '.join(SUFFIXES)}")
     try:
         yield
     except FeatureFileError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:160]
         size = file.stat().st_size
         raise FeatureFileError(f"{file.name}: cannot be read as {file.suffix} ({size} bytes; {reason})") from error
@@ -143,6 +156,26 @@ def _tensors(file: Path) -> tuple[Any, Any]:
         raise FeatureFileError(f"{file.name}: holds {held}, not a tensor of features")
     content = content.detach()
     return content.float() if content.dtype is torch.bfloat16 else content, coords
+
+
+def _coordinates_beside(file: Path) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """The coordinates that hs2p wrote for a slide, in the order of its features, and what it says about them; None without."""
+    name = f"{file.stem}.coordinates"
+    folder = next((place for place in (file.parent, file.parent.parent / "tiles") if (place / f"{name}.npz").is_file()), None)
+    if folder is None:
+        return None, {}
+    with open(folder / f"{name}.npz", "rb") as opened, np.load(opened, allow_pickle=False) as held:
+        coords = np.stack([held["x"], held["y"]], axis=1)
+        if "tile_index" in held:
+            coords = coords[np.argsort(held["tile_index"], kind="stable")]
+    attributes: dict[str, Any] = {}
+    if (about := folder / f"{name}.meta.json").is_file():
+        said = json.loads(about.read_text(encoding="utf-8"))
+        attributes["unit"] = said.get("artifact", {}).get("coordinate_space", "")
+        tiling = said.get("tiling", {})
+        known = {"patch_size": "requested_tile_size_px", "patch_size_level0": "tile_size_lv0", "overlap": "overlap"}
+        attributes |= {ours: tiling[theirs] for ours, theirs in known.items() if theirs in tiling}
+    return coords, attributes
 
 
 def _two_axes(shape: tuple[int, ...], file: Path) -> tuple[int, int]:
@@ -189,7 +222,7 @@ def coordinate_units(coords: np.ndarray, attributes: Mapping[str, Any], *, stamp
         return UNKNOWN
     if said in ("um", "µm", "μm") or said.startswith(("micron", "micromet")):
         return MICROMETRES
-    if "pixel" in said or said == "px":
+    if "pixel" in said or said in ("px", "level0_px"):
         return LEVEL0
     if any(name in attributes for name in ("patch_size_level0", "patch_level", "level0_magnification")):
         return LEVEL0

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
 from prognos.nn.attention import GatedAttention, attention_pool
 from prognos.nn.patches import CHUNK, PatchEncoder, by_patient
 from prognos.risk import survival_head
@@ -62,6 +62,11 @@ class ABMIL(Model):
         scores = by_patient(self.attention, tokens)
         attention = [torch.softmax(s.float(), dim=0).to(s.dtype) for s in scores]
         return [a @ x for a, x in zip(attention, tokens, strict=True)], [a.detach() for a in attention]
+
+    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
+        """The attention."""
+        meaning = "weight of the patch in the patient's embedding; sums to 1 over the patient"
+        return (PatchMap("attention", meaning, prediction.evidence["attention"][patient]),)
 
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """The survival loss."""

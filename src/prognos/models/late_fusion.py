@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
 from prognos.risk import CoxHead
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold
 
@@ -22,7 +22,10 @@ class LateFusionConfig(ModelConfig):
 
 
 class LateFusion(Model):
-    """Mean of z-scored risks of its parts. Evidence: `part_risks` (batch, parts), z-scored; NaN where a part has no input."""
+    """Mean of z-scored risks of its parts.
+
+    Evidence: `part_risks` (batch, parts), z-scored, NaN where a part has no input; `parts`, the evidence of each part by name.
+    """
 
     Config = LateFusionConfig
     needs = Needs(modalities=("omics", "histology"), omics="genes", parts=("snn", "abmil"))
@@ -47,7 +50,8 @@ class LateFusion(Model):
     def learn(self, train: TrainingFold) -> None:
         """Mean and standard deviation of each part's risk over the training patients that have its modality."""
         self.parts.eval()
-        risks = torch.cat([self._risks(bag) for bag in train.bags()])  # one by one: a padded batch of large bags is huge
+        one_by_one = train.bags()  # a padded batch of large bags is huge
+        risks = torch.cat([self._risks(bag, self._predictions(bag)) for bag in one_by_one])
         for m in range(risks.shape[1]):
             known = risks[~risks[:, m].isnan(), m]
             spread = float(known.std()) if len(known) > 1 else 0.0
@@ -56,23 +60,35 @@ class LateFusion(Model):
         with torch.no_grad():
             self.head.weight.weight.fill_(1.0)
 
-    def _risks(self, bag: Bag) -> Tensor:
+    @torch.no_grad()
+    def _predictions(self, bag: Bag) -> dict[str, Prediction]:
+        """What each part says."""
+        return {name: self.parts[name](bag) for name in self.needs.parts}
+
+    def _risks(self, bag: Bag, predictions: Mapping[str, Prediction]) -> Tensor:
         """Raw risk of each part, NaN where the patient lacks its modality."""
         columns = []
-        for name in self.needs.parts:
-            part = cast(Model, self.parts[name])
-            with torch.no_grad():
-                risk = part(bag).risk
-            present = torch.stack([bag[m].present for m in part.needs.modalities]).all(dim=0)
-            columns.append(torch.where(present, risk, torch.nan))
+        for name, prediction in predictions.items():
+            present = torch.stack([bag[m].present for m in self._part(name).needs.modalities]).all(dim=0)
+            columns.append(torch.where(present, prediction.risk, torch.nan))
         return torch.stack(columns, dim=1)
+
+    def _part(self, name: str) -> Model:
+        return cast(Model, self.parts[name])
+
+    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
+        """Those of the parts."""
+        said = {name: Prediction(prediction.risk, evidence=evidence) for name, evidence in prediction.evidence["parts"].items()}
+        return tuple(found for name, of_part in said.items() for found in self._part(name).patch_maps(bag, of_part, patient))
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The mean z-score; 0, the training average, for a patient with neither modality."""
-        scores = (self._risks(bag) - self.mean) / self.deviation
+        predictions = self._predictions(bag)
+        scores = (self._risks(bag, predictions) - self.mean) / self.deviation
         known = ~scores.isnan()
         risk = torch.where(known, scores, torch.zeros_like(scores)).sum(dim=1) / known.sum(dim=1).clamp(min=1)
-        return Prediction(self.head(risk[:, None]).risk, evidence={"part_risks": scores})
+        evidence = {"part_risks": scores, "parts": {name: said.evidence for name, said in predictions.items()}}
+        return Prediction(self.head(risk[:, None]).risk, evidence=evidence)
 
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """Nothing is trained here; the parts were."""

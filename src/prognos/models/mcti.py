@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
 from prognos.nn.mcti import AdaptiveGroups, CategoryMaps, ExchangeBlock, GroupMixer, Mapped, Streams, spread_patches, top_patches
 from prognos.nn.patches import alike, in_order
 from prognos.nn.pathways import GroupEncoder
@@ -73,7 +73,7 @@ class MCTI(Model):
 
     def __init__(self, config: MCTIConfig, shape: InputShape):
         super().__init__(config, shape)
-        d, self.n_classes = config.d_model, len(shape.subtypes)
+        d, self.classes, self.n_classes = config.d_model, shape.subtypes, len(shape.subtypes)
         if "histology" in config.modalities:
             self.maps = CategoryMaps(shape.d_patch, d, max(1, self.n_classes), dropout=config.dropout)
         if "omics" in config.modalities:
@@ -119,6 +119,17 @@ class MCTI(Model):
         """Share of each gene in each learnt group; None with given gene sets."""
         genes = getattr(self, "genes", None)
         return genes.shares().detach() if isinstance(genes, AdaptiveGroups) else None
+
+    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
+        """The attention of each class, and the patches that were kept."""
+        if "attention" not in prediction.evidence:
+            return ()
+        attention, kept = prediction.evidence["attention"][patient], prediction.evidence["chosen"][patient]
+        meaning = "weight of the patch in the map{}; sums to 1 over the patient"
+        names = [(f"attention {name}", meaning.format(f" of {name}")) for name in self.classes] or [("attention", meaning.format(""))]
+        of_classes = [PatchMap(name, said, attention[:, i]) for i, (name, said) in enumerate(names)]
+        was_kept = torch.zeros_like(attention[:, 0]).index_fill(0, kept, 1.0)
+        return (*of_classes, PatchMap("kept", "1 for patches that the survival part reads, 0 for the others", was_kept))
 
     # Prediction
 

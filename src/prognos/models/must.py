@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from prognos import runtime
-from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
 from prognos.nn.generators import Generator, latent_generator
 from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, PatchStream, encoded_alike
 from prognos.nn.patches import in_order
@@ -93,9 +93,7 @@ class MUSTConfig(ModelConfig):
     generator_steps: int = Field(4000, ge=1, description="most optimiser steps of a generator's stage")
     generator_batch: int = Field(128, ge=1, description="patients in one of them")
     generator_rate: float = Field(1e-4, gt=0, description="their learning rate")
-    generator_patience: int | None = Field(
-        10, ge=1, description="hundreds of steps without a better held-out loss; empty: train to the end"
-    )
+    generator_patience: int | None = Field(10, ge=1, description="hundreds of steps without a better held-out loss; empty: all steps")
 
 
 class MUST(Model):
@@ -159,8 +157,6 @@ class MUST(Model):
     def _generator_of(self, modality: str) -> Generator:
         return cast(Generator, self.generators[modality])
 
-    # Prediction
-
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """Eq. 11 for complete patients, Eq. 22 for the others; in training, 0 stands for what they lack."""
         parts = self._components(bag)
@@ -178,6 +174,13 @@ class MUST(Model):
     def similarities(self, prediction: Prediction) -> dict[tuple[str, str], Float[Tensor, " batch"]]:
         """Fig. 5 and 10, from the evidence."""
         return Components.of_evidence(prediction.evidence).cosines()
+
+    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
+        """The attention of [CLS_uP], computed anew; none where a Nystrom layer stands in for it."""
+        stream = self._stream_of("histology") if "histology" in self.modalities else None
+        attention = stream.attention(bag["histology"].rows(patient)) if isinstance(stream, PatchStream) else None
+        meaning = "how much what is specific of the slide looks at the patch; sums to at most 1 over the patient"
+        return () if attention is None else (PatchMap("attention", meaning, attention),)
 
     def _components(self, bag: Bag) -> Components:
         """Eq. 7-9, together for patients who have as many tokens."""
@@ -235,9 +238,8 @@ class MUST(Model):
             filled = condition.new_zeros(n_draws or 1, len(bag), d)
             lacking = torch.nonzero(~parts.present[m]).flatten()
             if n_draws and len(lacking) and bool(self.generators_learnt):
-                noise = np.stack(
-                    [runtime.generator(DRAWS, bag.patients[i], m).standard_normal((n_draws, d)) for i in lacking.tolist()], axis=1
-                )
+                who = [bag.patients[i] for i in lacking.tolist()]
+                noise = np.stack([runtime.generator(DRAWS, one, m).standard_normal((n_draws, d)) for one in who], axis=1)
                 start = torch.as_tensor(noise, dtype=condition.dtype, device=condition.device)
                 with torch.no_grad():
                     drawn = self._generator_of(m).sample(condition[lacking], self._prior(m), start)
@@ -247,8 +249,6 @@ class MUST(Model):
 
     def _prior(self, modality: str) -> Float[Tensor, " d_model"] | None:
         return self._stream_of(modality).class_token.detach() if self.config.class_condition else None
-
-    # Training
 
     def learn(self, train: TrainingFold) -> None:
         """Time bins and marginal hazards, of both heads."""

@@ -33,7 +33,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize, softplus
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
 from prognos.nn.alignment import (
     Alignment,
     Assignment,
@@ -41,6 +41,7 @@ from prognos.nn.alignment import (
     aggregate,
     bag_agreement,
     curriculum_mass,
+    mixed_weights,
     nearest,
     token_agreement,
     transport,
@@ -143,6 +144,21 @@ class TTA(Model):
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk, from whichever of the two modalities each patient has."""
         return self._predict(bag, self._together(bag, progress))[0]
+
+    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
+        """The transported mass, the confidence of Eq. 3, and the weights W of Eq. 12, one map a prototype."""
+        plan, sink = (prediction.evidence[name] for name in ("plan", "sink"))
+        probability = prediction.evidence["log_probability"]["histology"][patient].exp()
+        found = []
+        if sink is not None:
+            mass = 1 - sink["histology"][patient]
+            found.append(PatchMap("mass", "share of the patch that any prototype takes by transport, from 0 to 1", mass))
+        found.append(PatchMap("confidence", "probability of the patch's nearest prototype, from 0 to 1", probability.amax(dim=1)))
+        rows = None if plan is None else plan["histology"][patient]
+        weights = mixed_weights(probability, rows, mixing=self.config.mixing, renormalise=self.config.renormalise)
+        meaning = "weight of the patch in the prototype's token, from 0 to 1"
+        found += [PatchMap(f"prototype {k + 1}", meaning, weights[:, k], "prototype") for k in range(weights.shape[1])]
+        return tuple(found)
 
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """Eq. 20: L_surv + lambda_contrast L_contrast + lambda_inst L_instance [+ agreement of views]."""

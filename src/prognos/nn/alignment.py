@@ -83,18 +83,28 @@ def aggregate(tokens: Rows, log_p: Rows, assignment: Assignment, *, mixing: floa
     for m, patients in tokens.items():
         summed, entropies = [], []
         for i, x in enumerate(patients):
-            weights = log_p[m][i].exp()
-            if assignment.rows is not None:
-                plan = assignment.rows[m][i]
-                weights = (1 - mixing) * weights + mixing * plan
-                if len(x):
-                    entropies.append(-(plan * log_p[m][i]).sum() / len(x))
-            if renormalise:
-                weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-12)
-            summed.append(weights.T @ x)
+            plan = None if assignment.rows is None else assignment.rows[m][i]
+            if plan is not None and len(x):
+                entropies.append(-(plan * log_p[m][i]).sum() / len(x))
+            summed.append(mixed_weights(log_p[m][i].exp(), plan, mixing=mixing, renormalise=renormalise).T @ x)
         prototype_tokens[m] = torch.stack(summed)
         cross_entropy[m] = torch.stack(entropies).mean() if entropies else prototype_tokens[m].new_zeros(())
     return Alignment(tokens, log_p, assignment, prototype_tokens, cross_entropy)
+
+
+def mixed_weights(
+    probability: Float[Tensor, "tokens prototypes"], plan: Float[Tensor, "tokens prototypes"] | None, *, mixing: float, renormalise: bool
+) -> Float[Tensor, "tokens prototypes"]:
+    """W of Eq. 12: (1 - beta) softmax(L) + beta Q; softmax(L) without a plan.
+
+    Args:
+        probability: softmax(L).
+        plan: Q in the scale in which it is mixed.
+        mixing: beta.
+        renormalise: scale the rows of W to sum to 1.
+    """
+    weights = probability if plan is None else (1 - mixing) * probability + mixing * plan
+    return weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-12) if renormalise else weights
 
 
 def nearest(points: Rows, centroids: Mapping[str, Float[Tensor, "prototypes d_model"]]) -> Assignment:

@@ -132,6 +132,11 @@ class PatchStream(nn.Module):
         whole, tokens = self.encoder(self.embed(rows))
         return Encoded(whole, self.specific(tokens), tokens)
 
+    @torch.no_grad()
+    def attention(self, rows: Float[Tensor, "patches d_patch"]) -> Float[Tensor, " patches"] | None:
+        """How much [CLS_uP] looks at each patch, mean of the heads; None where it looks through landmarks only."""
+        return self.specific.attention(self.encoder(self.embed(rows))[1]) if isinstance(self.specific, ClassPool) else None
+
 
 class NystromPool(nn.Module):
     """The class token's output of one Nystrom layer over [CLS; tokens]."""

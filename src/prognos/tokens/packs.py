@@ -61,7 +61,7 @@ class SlideFile:
             status = os.stat(path)
         except OSError:
             return cls(slide_id, path, "", feature_shape(path))  # raises, and says what is wrong with it
-        key = _key(path, status.st_size, status.st_mtime_ns)
+        key = _key_of_folder(path) if os.path.isdir(path) else _key(path, status.st_size, status.st_mtime_ns)
         return cls(slide_id, path, key, _shape(path, key))
 
 
@@ -73,6 +73,15 @@ def _key(path: str, size: int, changed_ns: int) -> str:
         digest.update(file.read(EDGE))
         file.seek(max(EDGE, size - EDGE))
         digest.update(file.read(EDGE))
+    return digest.hexdigest()[:32]
+
+
+def _key_of_folder(path: str) -> str:
+    """Hash of the names, sizes and times of change of all files of a folder, as SpatialData writes one."""
+    digest = hashlib.sha256(f"{VERSION} {Path(path).suffix}".encode())
+    for file in sorted(Path(path).rglob("*")):
+        status = file.stat()
+        digest.update(f"{file.relative_to(path).as_posix()} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 
 
