@@ -145,6 +145,12 @@ class Encoder:
             )
         return features.float().cpu().numpy()
 
+    def place(self) -> str:
+        """Where and on how many threads it computes: the last digits of its features depend on that."""
+        import torch
+
+        return f"cpu, {torch.get_num_threads()} threads" if self.device == "cpu" else self.device.partition(":")[0]
+
     def _autocast(self) -> Any:
         import torch
 

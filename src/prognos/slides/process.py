@@ -169,6 +169,7 @@ def _features(ready: Prepared, encoder: Encoder, settings: Settings, out: Path, 
         "features": dict(facts.features),
         "places": runtime.derive_seed(coords.tobytes()),
         "bytes": slide.path.stat().st_size,
+        "place": encoder.place(),
     }
     path = out / WORK / slide.slide_id / "features.part"
     with PartFile(path, head, (len(coords), settings.batch_size, encoder.d_patch), settings.stored) as part:

@@ -3,6 +3,7 @@
 import pickle
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,11 @@ def test_a_patch_is_normalised_by_colour_and_the_middle_of_a_larger_read_is_seen
 def test_the_features_of_a_fixed_batch_are_the_same_bytes_every_time():
     encoder = stub()
     assert np.array_equal(encoder(patches()), encoder(patches()))
+
+
+def test_an_encoder_says_where_and_on_how_many_threads_it_computes():
+    assert stub().place() == f"cpu, {torch.get_num_threads()} threads"
+    assert replace(stub(), device="cuda:1").place() == "cuda"
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

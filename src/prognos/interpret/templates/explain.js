@@ -112,9 +112,9 @@
     const room = 120 * slide.mpp / pixelsALevel0Pixel;
     const power = 10 ** Math.floor(Math.log10(room));
     const length = [5, 2, 1].map((step) => step * power).find((one) => one <= room);
-    const bar = byId("scale").firstElementChild;
+    const [label, bar] = byId("scale").children;
     bar.style.width = length / slide.mpp * pixelsALevel0Pixel + "px";
-    bar.textContent = length >= 1000 ? length / 1000 + " mm" : length + " microns";
+    label.textContent = length >= 1000 ? length / 1000 + " mm" : length + " microns";
   }
 
   const element = (tag, text, parent) => {
