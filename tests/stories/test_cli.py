@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from prognos.cli import app, studies
 from prognos.cli.terminal import duration
 
-VERBS = ("demo", "check", "import", "run", "predict", "evaluate", "report", "models")
+VERBS = ("demo", "check", "import", "slides", "run", "predict", "explain", "evaluate", "report", "models")
 
 
 def test_help_loads_nothing_heavy():

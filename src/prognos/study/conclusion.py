@@ -12,13 +12,11 @@ from prognos.cohort.folds import Folds
 from prognos.config import Recipe
 from prognos.models import MODELS
 from prognos.study import provenance
+from prognos.study.claims import claims_of
 from prognos.study.comparison import Assessment, assess
 from prognos.study.fold import SIMILARITIES, SUBTYPES, told_of
-from prognos.study.fusion_audit import FUSION_AUDIT, fusion_audit
 from prognos.study.gene_groups import GENE_GROUP_SETS, GENE_GROUPS
-from prognos.study.incremental import INCREMENTAL, incremental_value
-from prognos.study.plan import BASE, CANARY, Job, Plan, reference_of
-from prognos.study.significance import LATE_FUSION, TESTS, difference_tests
+from prognos.study.plan import BASE, Job, Plan, reference_of
 from prognos.study.study import read_table
 
 SIMULATED = "truth.json"
@@ -50,7 +48,8 @@ def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds
     files.write_csv(folder / "comparison.csv", _stamped(found.comparison, selections))
     reported = [job for job in plan.jobs if job.reported]
     told = {job.model: told_of(folder, job) or {} for job in reported if job.variant == "base"}
-    _claims(folder, predictions, found, [name for name in dict.fromkeys((reference, LATE_FUSION)) if name], study.replicates)
+    for name, table in claims_of(predictions, found.metrics, reference=reference, replicates=study.replicates).items():
+        files.write_csv(folder / name, table)
     oracle = sorted({model for (model, _), selection in selections.items() if selection == "oracle"})
     of_splits = [f"{name}: {text}" for name, made in folds.items() for text in made.warnings]
     stamps = [f"{name}: {_chosen(name)} chosen on the fold that is reported (oracle); its numbers are too good" for name in oracle]
@@ -73,19 +72,6 @@ def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds
     }
     files.write_json(folder / "study.json", facts)
     files.write_json(folder / "provenance.json", {**record, "finished": provenance.now()})
-
-
-def _claims(folder: Path, predictions: pd.DataFrame, found: Assessment, references: Sequence[str], replicates: int) -> None:
-    """What differences are worth: tests, what is added to the clinical model, what fusion does; each where there is anything to say."""
-    complete = predictions[predictions.variant != CANARY]
-    tables = {
-        TESTS: difference_tests(complete, found.metrics, references=references, replicates=replicates),
-        INCREMENTAL: incremental_value(complete),
-        FUSION_AUDIT: fusion_audit(complete, replicates=replicates),
-    }
-    for name, table in tables.items():
-        if len(table):
-            files.write_csv(folder / name, table)
 
 
 def selections_of(plan: Plan) -> dict[tuple[str, str], str]:

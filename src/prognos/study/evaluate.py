@@ -1,8 +1,8 @@
 """`prognos evaluate`: metrics, intervals and comparison of any table of predictions, ours or another tool's."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from prognos import files
 from prognos.metrics import kaplan_meier, logrank
+from prognos.study.claims import claims_of
 from prognos.study.comparison import assess
 from prognos.study.scoring import CELL, DEFAULTS, shortened
 
@@ -49,6 +50,7 @@ class Evaluation:
         notes: what was assumed, what cannot be scored and why.
         warnings: questions to the user, such as an implausible unit of time.
         subtypes: the columns of subtypes.csv, where subtypes were given.
+        claims: tests.csv, incremental.csv and fusion_audit.csv by these names, where there is anything to say.
     """
 
     predictions: pd.DataFrame
@@ -60,6 +62,7 @@ class Evaluation:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     subtypes: pd.DataFrame | None = None
+    claims: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def evaluate(
@@ -73,7 +76,7 @@ def evaluate(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
-    """Scores tables of predictions and writes predictions, metrics, comparison, folds, groups, curves and evaluation.json.
+    """Scores tables of predictions and writes predictions, metrics, comparison, claims, folds, groups, curves and evaluation.json.
 
     Args:
         paths: CSV files (also .gz) with patient_id, time, event and risk, and optionally model (else the file's name),
@@ -117,6 +120,7 @@ def evaluate(
         (*_other_parts(table), *notes, *assessment.notes, *group_notes),
         warnings,
         None if classes is None else classes[list(SUBTYPE_COLUMNS)],
+        claims_of(table, assessment.metrics, reference=reference, replicates=replicates),
     )
     if out is not None:
         _write(evaluation, Path(out), {"time_unit": time_unit, "reference": reference, "replicates": replicates, "seed": seed})
@@ -365,6 +369,8 @@ def _risk_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, tuple
 def _write(evaluation: Evaluation, out: Path, settings: dict) -> None:
     for name in ("predictions", "metrics", "comparison", "folds", "groups", "curves"):
         files.write_csv(out / f"{name}.csv", getattr(evaluation, name))
+    for name, claim in evaluation.claims.items():
+        files.write_csv(out / name, claim)
     if evaluation.subtypes is not None:
         files.write_csv(out / "subtypes.csv", evaluation.subtypes)
     said = {"notes": list(evaluation.notes), "warnings": list(evaluation.warnings)}

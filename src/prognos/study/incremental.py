@@ -10,6 +10,8 @@ from prognos.study.significance import holm
 
 INCREMENTAL = "incremental.csv"
 CLINICAL = "clinical"
+SAME = 1e-6
+"""Two standardised risks whose correlation is nearer to 1 or -1 than this are one."""
 INCREMENTAL_COLUMNS = (
     *("model", "variant", "cohort", "patients", "events"),
     *("likelihood_ratio", "p", "p_holm", "hazard_ratio", "hazard_ratio_low", "hazard_ratio_high"),
@@ -50,12 +52,17 @@ def standardised(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _added(patients: pd.DataFrame) -> tuple[float, float, float, float, float]:
-    """Likelihood ratio, p, and the hazard ratio of the model's risk with its interval; NaN where Cox's likelihood has no maximum."""
+    """Likelihood ratio, p, and the hazard ratio of the model's risk with its interval; NaN where Cox's likelihood has no maximum.
+
+    A risk that orders and spaces patients as the clinical one does adds nothing: the ratio is 0, and there is no hazard ratio.
+    """
     from lifelines import CoxPHFitter
     from lifelines.exceptions import ConvergenceError, ConvergenceWarning
 
     nothing = (np.nan,) * 5
     patients = patients.assign(event=patients.event.astype(bool))
+    if abs(patients.risk.corr(patients.model_risk)) > 1 - SAME:
+        return 0.0, 1.0, np.nan, np.nan, np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:

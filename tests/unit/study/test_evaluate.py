@@ -41,7 +41,8 @@ def test_the_files_of_a_run_are_written(tmp_path):
     both = pd.concat([table.assign(model="clinical"), table.assign(model="null", risk=-table["risk"])])
     evaluation = evaluate(written(tmp_path, both), tmp_path / "out", replicates=20)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {f"{n}.csv" for n in ("predictions", "metrics", "comparison", "folds", "groups", "curves")} | {"evaluation.json"}
+    tables = ("predictions", "metrics", "comparison", "folds", "groups", "curves", "tests", "incremental")
+    assert names == {f"{n}.csv" for n in tables} | {"evaluation.json"}
     for name in ("metrics", "comparison"):  # how somebody else's epochs were chosen is not known
         assert "selection" not in pd.read_csv(tmp_path / "out" / f"{name}.csv").columns
     again = pd.read_csv(tmp_path / "out" / "predictions.csv", dtype={"patient_id": str}, keep_default_na=False)
