@@ -52,7 +52,7 @@ def test_eq_4_and_5_make_one_joint_cost_and_the_plan_is_that_of_the_reference_so
     for i, n in enumerate(N_PATCHES):
         cost = torch.cat([-together.log_p["histology"][i], -together.log_p["omics"][i]])[None]
         assert cost.shape == (1, n + 2, 3)
-        reference = log_domain_plan(cost, rho, kl_weight=0.1, epsilon=0.1)
+        reference = log_domain_plan(cost, rho, kl_weight=model.config.kl_weight, epsilon=0.1)
         expected = reference.plan[0] * (n + 2)
         found = torch.cat([together.assignment.rows["histology"][i], together.assignment.rows["omics"][i]])
         assert torch.allclose(found, expected, atol=2e-4)
@@ -333,6 +333,7 @@ def test_the_presets_set_what_the_table_of_presets_says():
     paper = TTAConfig(**MODELS["tta-paper"].config)
     released = TTAConfig(**MODELS["tta-released"].config)
     assert (paper.heads, paper.plan_scale, paper.co_attention, paper.refiner_residual) == (5, "printed", "cross", False)
+    assert (paper.kl_weight, TTAConfig().kl_weight) == (0.1, 1.0)
     assert (released.kl_weight, released.semantic_weight, released.renormalise, released.co_attention) == (1.0, 0.1, True, "legacy")
     assert (released.project_prototypes, released.project_anchors, released.mass_evaluation) == (False, False, "base")
     assert MODELS["tta-released"].selection == "oracle"

@@ -57,7 +57,7 @@ MODELS: dict[str, Entry] = {
             "prognos.models.tta:TTA",
             _TTA,
             "TTA as printed",
-            config={"heads": 5, "plan_scale": "printed", "refiner_residual": False, "co_attention": "cross"},
+            config={"heads": 5, "kl_weight": 0.1, "plan_scale": "printed", "refiner_residual": False, "co_attention": "cross"},
             training={"warmup": 0.0, "evaluation_patches": 4096},
             inputs={"omics_kinds": ("rna",), "n_patches": 4096},
         ),

@@ -16,6 +16,7 @@ Departures (each is an option; `tta-paper` follows the print, `tta-released` the
 - The transported mass is exact (hard sink, App. A): with Eq. 11's soft sink nearly all mass goes to the sink (`sink`).
 - The plan is multiplied by the number of tokens in Eq. 12 and 14; its raw rows are at most 1/N, which would make both
   void (`plan_scale`).
+- gamma of Eq. 8 is 1, as in the authors' logged run: with the printed 0.1 one prototype takes every patch (`kl_weight`).
 - Eq. 1's "removes zeros" is selection by gene-set membership: mutation tables are mostly true zeros.
 - One head instead of five (`heads`), full co-attention instead of cross (`co_attention`), a residual refiner
   (`refiner_residual`), a tenth of the steps as warm-up of the learning rate.
@@ -71,7 +72,7 @@ class TTAConfig(ModelConfig):
         "curriculum", description="Table 6: how tokens are assigned"
     )
     temperature: float = Field(0.5, gt=0, description="tau of Eq. 3")
-    kl_weight: float = Field(0.1, gt=0, description="gamma of Eq. 8")
+    kl_weight: float = Field(1.0, gt=0, description="gamma of Eq. 8; 0.1 in print, where one prototype takes every patch")
     epsilon: float = Field(0.1, gt=0, description="entropic weight of Eq. 46")
     sink: Literal["hard", "soft"] = Field("hard", description="sink of App. A, or of Eq. 11 as printed")
     semantic_weight: float = Field(0.0, ge=0, description="weight of the cosine similarity of tokens in the cost (released code)")
