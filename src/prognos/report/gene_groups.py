@@ -46,24 +46,26 @@ def _nearest(row: pd.DataFrame) -> tuple[Cell, Cell, Cell]:
 
 
 def agreement(groups: pd.DataFrame) -> float | None:
-    """Mean adjusted Rand index of the groups of two fits of one model, over pairs of fits; None with one fit.
+    """Mean adjusted Rand index of the groups of two fits of one model with different seeds; None with one seed.
 
-    1: the same features are together in both; 0: no more of them than by chance.
+    1: the same features are together in both; 0: no more of them than by chance. Fits of one seed begin with the same random groups, so
+    that their agreement would say how little was learnt.
     """
     from sklearn.metrics import adjusted_rand_score
 
-    fits = [part.set_index(["kind", "gene"]).group for _, part in groups.groupby(["seed", "fold"], sort=False)]
+    fits = {key: part.set_index(["kind", "gene"]).group for key, part in groups.groupby(["seed", "fold"], sort=False)}
+    pairs = ((left, right) for left, right in combinations(fits, 2) if left[0] != right[0])
     values = []
-    for left, right in islice(combinations(fits, 2), PAIRS_COMPARED):
-        both = pd.concat([left, right], axis=1, join="inner")
+    for left, right in islice(pairs, PAIRS_COMPARED):
+        both = pd.concat([fits[left], fits[right]], axis=1, join="inner")
         values.append(float(adjusted_rand_score(both.iloc[:, 0], both.iloc[:, 1])))
     return sum(values) / len(values) if values else None
 
 
 def agreement_in_words(groups: pd.DataFrame) -> str:
-    """Whether two fits put the same genes together."""
+    """Whether two fits that began differently put the same genes together; without the full stop of a caption."""
     found = agreement(groups)
     if found is None:
-        return "There is one fit only, so nobody knows whether another one would find the same groups."
+        return "With one seed nobody knows whether another would find the same groups: fits of one seed begin with the same random ones"
     meaning = "fits find other groups: read nothing into one" if found < 0.1 else "fits agree in part" if found < 0.9 else "fits agree"
-    return f"Two fits have an adjusted Rand index of {found:.2f} (1: the same groups, 0: chance): {meaning}."
+    return f"Fits of different seeds have an adjusted Rand index of {found:.2f} (1: the same groups, 0: chance): {meaning}"

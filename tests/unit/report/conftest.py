@@ -120,10 +120,10 @@ def _subtypes(patients: pd.DataFrame, cohort: str, generator: np.random.Generato
 
 
 def _gene_groups(cohort: str) -> pd.DataFrame:
-    """Of tta, two folds: twelve genes in three groups, the second fold with the groups' numbers exchanged."""
+    """Of tta, two seeds: twelve genes in three groups, the second with the groups' numbers exchanged."""
     parts = []
-    for fold, shift in ((0, 0), (1, 1)):
-        key = {"model": "tta", "variant": "base", "cohort": cohort, "seed": 1, "fold": fold, "kind": "rna"}
+    for seed, shift in ((1, 0), (2, 1)):
+        key = {"model": "tta", "variant": "base", "cohort": cohort, "seed": seed, "fold": 0, "kind": "rna"}
         rows = pd.DataFrame({"gene": [f"G{i}" for i in range(12)], "group": [(i // 4 + shift) % 3 for i in range(12)]})
         parts.append(rows.assign(**key, share=[0.4 + 0.01 * i for i in range(12)]))
     return pd.concat(parts, ignore_index=True)
