@@ -1,15 +1,14 @@
 """The verb about slides: from slide files to feature files."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from prognos.cli.cohorts import Quiet
-from prognos.cli.terminal import WIDTH, duration, say, tell
+from prognos.cli.terminal import WIDTH, progress_shown, say, tell
 
 
 def slides(  # noqa: PLR0913  (the options of a command are its interface)
@@ -72,7 +71,7 @@ def _encode(found: Sequence[Any], refused: Sequence[Any], encoder: Any, settings
     from prognos.slides.status import FAILED
 
     try:
-        with _progress(quiet) as show:
+        with progress_shown(quiet, _place) as show:
             rows = process(found, encoder, settings, out, refused=refused, show=show)
     except KeyboardInterrupt:
         say("what is done is kept: the same command goes on from here")
@@ -110,40 +109,6 @@ def _conclude(rows: Sequence[Any], n_listed: int, out: Path) -> None:
 def counted(n: int, thing: str) -> str:
     """A number of things in words."""
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}{'es' if thing.endswith('ch') else 's'}"
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[Any], None] | None]:
-    """A callback that shows how far the slides are: a bar on a terminal, a line a tenth elsewhere, nothing when quiet."""
-    if quiet:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        yield _lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.fields[slides]}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TextColumn("{task.fields[left]}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("slides", total=1.0, slides="", left="")
-
-        def show(progress: Any) -> None:
-            bar.update(task, completed=progress.share, slides=_place(progress), left=duration(progress.seconds_left))
-
-        yield show
-
-
-def _lines() -> Callable[[Any], None]:
-    said = 0
-
-    def show(progress: Any) -> None:
-        nonlocal said
-        if int(10 * progress.share) > said:
-            said = int(10 * progress.share)
-            say(f"{_place(progress)}, {duration(progress.seconds_left)}")
-
-    return show
 
 
 def _place(progress: Any) -> str:

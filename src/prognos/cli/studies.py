@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from prognos.cli.cohorts import Endpoint, GeneSets, Quiet
-from prognos.cli.terminal import pairs, say, show_comparison, study_progress, tell
+from prognos.cli.terminal import pairs, progress_shown, say, show_comparison, tell
 
 Out = Annotated[Path | None, typer.Option(help="Folder for everything that is written; runs/NAME-DATE when left out.")]
 
@@ -119,7 +119,7 @@ def _run(recipe: Any, out: Path | None, *, resume: bool, quiet: bool) -> None:
 
     folder = (out if out is not None else default_folder(recipe.study.name)).resolve()
     try:
-        with study_progress(quiet) as progress:
+        with progress_shown(quiet, lambda so_far: f"{so_far.done} of {so_far.total} jobs done") as progress:
             study = run_study(recipe, folder, resume=resume, command=" ".join(["prognos", *sys.argv[1:]]), progress=progress)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(str(folder)) from error

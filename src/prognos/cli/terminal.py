@@ -73,37 +73,41 @@ def pairs(items: list[str], option: str) -> dict[str, str]:
 
 
 @contextmanager
-def study_progress(quiet: bool) -> Iterator[Callable[[Any], None] | None]:
-    """A callback that shows how far a study is: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
+def progress_shown(quiet: bool, words: Callable[[Any], str]) -> Iterator[Callable[[Any], None] | None]:
+    """A callback that shows how far long work is: a bar on a terminal, a line a tenth elsewhere, nothing when quiet.
+
+    Args:
+        quiet: nothing is shown, and there is no callback.
+        words: what has been done, of a progress that has a `share` and `seconds_left`.
+    """
     if quiet:
         yield None
         return
     if not sys.stderr.isatty():
-        yield _lines()
+        yield _lines(words)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.fields[jobs]}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TextColumn("{task.fields[left]}"))
+    columns = (TextColumn("{task.fields[words]}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TextColumn("{task.fields[left]}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("study", total=1.0, jobs="", left="")
+        task = bar.add_task("work", total=1.0, words="", left="")
 
         def show(progress: Any) -> None:
-            left = duration(progress.seconds_left)
-            bar.update(task, completed=progress.share, jobs=f"{progress.done} of {progress.total} jobs", left=left)
+            bar.update(task, completed=progress.share, words=words(progress), left=duration(progress.seconds_left))
 
         yield show
 
 
-def _lines() -> Callable[[Any], None]:
-    said = -1
+def _lines(words: Callable[[Any], str]) -> Callable[[Any], None]:
+    said = 0
 
     def show(progress: Any) -> None:
         nonlocal said
-        tenth = 10 * progress.done // max(1, progress.total)
+        tenth = int(10 * progress.share)
         if tenth > said:
             said = tenth
-            say(f"{progress.done} of {progress.total} jobs done, {duration(progress.seconds_left)}")
+            say(f"{words(progress)}, {duration(progress.seconds_left)}")
 
     return show
 

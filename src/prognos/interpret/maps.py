@@ -17,6 +17,9 @@ from prognos.interpret.placing import PatchPlaces, patch_places
 from prognos.models.contract import Model, PatchMap
 from prognos.types import Bag, Prediction
 
+COLLAPSED = 0.95
+"""Share of the patches that one map of a family takes first, from which on the family says nothing."""
+
 
 @dataclass(frozen=True)
 class MapKind:
@@ -156,8 +159,22 @@ def maps_of(model: Model, name: str, cohort: Cohort, bag: Bag, prediction: Predi
     if bare:
         notes.append(f"{len(bare)} of {len(rows)} slides have no coordinates and are left out ({naming(bare)}).")
     notes += [f"{kind} is the same for every patch ({values[0]:.3g})." for kind, values in raw.items() if len(set(ends_of(values))) == 1]
+    notes += _collapse([one for one in found if one.family], assigned)
     kinds = tuple(MapKind(one.name, one.meaning, one.family) for one in found)
     return PatientMaps(patient, kinds, tuple(slides), tuple(notes))
+
+
+def _collapse(family: Sequence[PatchMap], assigned: Int[np.ndarray, " patches"] | None) -> list[str]:
+    """Says so where one map of a family takes nearly every patch first: the family then tells no patch from another."""
+    if assigned is None or len(family) < 2:
+        return []
+    counts = np.bincount(assigned, minlength=len(family))
+    share = counts.max() / counts.sum()
+    if share < COLLAPSED:
+        return []
+    first = family[int(counts.argmax())]
+    others = f"the {len(family)} {first.family}s have fallen together, and their maps tell no patch from another"
+    return [f"{first.name} takes {share:.0%} of the patches first: {others}."]
 
 
 def ends_of(values: Float[np.ndarray, " patches"]) -> tuple[float, float]:
