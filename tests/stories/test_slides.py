@@ -122,7 +122,7 @@ def test_a_model_trains_on_the_features(prognos, processed, tmp_path, quick):
     [
         ([], "no slides: give slide files or folders"),
         (["FOLDER"], "--out is missing: name the folder for the features"),
-        (["FOLDER", "--out", "OUT", "--encoder", "uni9"], "no encoder is called 'uni9'; did you mean uni"),
+        (["FOLDER", "--out", "OUT", "--encoder", "uni9"], "there is no encoder 'uni9'; did you mean 'uni'"),
         (["FOLDER", "--out", "OUT", "--stored", "int8"], "features cannot be stored as 'int8'"),
         (["FOLDER/slide-8.tiff", "--out", "OUT"], "no slide is done: 1 slide failed; OUT/slides_status.csv says why"),
         (["FOLDER", "--check-only"], "will fail: slide-7.tiff"),

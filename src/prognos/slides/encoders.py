@@ -11,12 +11,13 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+from prognos.config import unknown
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -201,11 +202,7 @@ def load_encoder(
 
             fill(network, name, checkpoint)
         return _ready(name, network, device, precision)
-    near = get_close_matches(name, ENCODERS, 1, 0.5)
-    meant = f"; did you mean {near[0]}" if near else ""
-    raise EncoderError(
-        f"no encoder is called {name!r}{meant}? Known: {', '.join(ENCODERS)}; or name a TorchScript file (.pt) or module:function."
-    )
+    raise EncoderError(f"{unknown('encoder', name, ENCODERS)} A TorchScript file (.pt) or module:function will do too.")
 
 
 def _ready(name: str, network: Any, device: str, precision: str, card: EncoderCard | None = None) -> Encoder:

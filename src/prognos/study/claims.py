@@ -2,25 +2,28 @@
 
 import pandas as pd
 
+from prognos.study.comparison import Assessment, compare
 from prognos.study.fusion_audit import FUSION_AUDIT, fusion_audit
 from prognos.study.incremental import INCREMENTAL, incremental_value
 from prognos.study.plan import CANARY
-from prognos.study.significance import LATE_FUSION, TESTS, difference_tests
+from prognos.study.significance import LATE_FUSION, METRIC, TESTS, difference_tests
 
 
-def claims_of(predictions: pd.DataFrame, metrics: pd.DataFrame, *, reference: str | None, replicates: int) -> dict[str, pd.DataFrame]:
+def claims_of(predictions: pd.DataFrame, assessment: Assessment, *, reference: str | None, replicates: int) -> dict[str, pd.DataFrame]:
     """The tables by their file names, those that have a row; canaries make no claim.
 
     Args:
         predictions: the columns of predictions.csv.
-        metrics: the columns of metrics.csv.
-        reference: the model that differences are taken to, beside late fusion; None for late fusion alone.
+        assessment: of these predictions, with differences to the reference.
+        reference: the model that differences were taken to; None for late fusion alone.
         replicates: bootstrap replicates; 0 for no intervals.
     """
     honest = predictions[predictions.variant != CANARY]
-    references = [name for name in dict.fromkeys((reference, LATE_FUSION)) if name is not None]
+    compared = {} if reference is None else {reference: assessment.comparison[assessment.comparison.variant != CANARY]}
+    if LATE_FUSION in set(honest.model) and reference != LATE_FUSION:
+        compared[LATE_FUSION] = compare(honest, reference=LATE_FUSION, metrics=(METRIC,), replicates=replicates)
     tables = {
-        TESTS: difference_tests(honest, metrics, references=references, replicates=replicates),
+        TESTS: difference_tests(assessment.metrics, compared),
         INCREMENTAL: incremental_value(honest),
         FUSION_AUDIT: fusion_audit(honest, replicates=replicates),
     }

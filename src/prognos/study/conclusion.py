@@ -48,7 +48,7 @@ def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds
     files.write_csv(folder / "comparison.csv", _stamped(found.comparison, selections))
     reported = [job for job in plan.jobs if job.reported]
     told = {job.model: told_of(folder, job) or {} for job in reported if job.variant == "base"}
-    for name, table in claims_of(predictions, found.metrics, reference=reference, replicates=study.replicates).items():
+    for name, table in claims_of(predictions, found, reference=reference, replicates=study.replicates).items():
         files.write_csv(folder / name, table)
     oracle = sorted({model for (model, _), selection in selections.items() if selection == "oracle"})
     of_splits = [f"{name}: {text}" for name, made in folds.items() for text in made.warnings]

@@ -120,7 +120,7 @@ def evaluate(
         (*_other_parts(table), *notes, *assessment.notes, *group_notes),
         warnings,
         None if classes is None else classes[list(SUBTYPE_COLUMNS)],
-        claims_of(table, assessment.metrics, reference=reference, replicates=replicates),
+        claims_of(table, assessment, reference=reference, replicates=replicates),
     )
     if out is not None:
         _write(evaluation, Path(out), {"time_unit": time_unit, "reference": reference, "replicates": replicates, "seed": seed})

@@ -1,12 +1,12 @@
 """Whether a difference between two models could be chance: paired intervals, the corrected resampled t-test, Holm over cohorts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from prognos.study.comparison import compare, corrected_resampled_t
+from prognos.study.comparison import corrected_resampled_t
 
 TESTS = "tests.csv"
 TEST_COLUMNS = (
@@ -17,27 +17,20 @@ METRIC = "concordance"
 LATE_FUSION = "late-fusion"
 
 
-def difference_tests(
-    predictions: pd.DataFrame, metrics: pd.DataFrame, *, references: Sequence[str], replicates: int = 1000
-) -> pd.DataFrame:
+def difference_tests(metrics: pd.DataFrame, compared: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The columns of tests.csv: every model's concordance against each reference, on the same folds and seeds.
 
-    The interval is the bootstrap's, of patients within folds with the fitted models held fixed; t and p are of the corrected resampled
+    The interval is the comparison's, of patients within folds with the fitted models held fixed; t and p are of the corrected resampled
     t-test over folds x seeds, where training patients differ too. p_holm is Holm's over the cohorts of the study.
 
     Args:
-        predictions: the columns of predictions.csv.
         metrics: the columns of metrics.csv.
-        references: models that differences are taken to, in their base variant; those that are absent are left out.
-        replicates: bootstrap replicates; 0 for no intervals.
+        compared: for each reference, in its base variant, the columns of comparison.csv with differences to it.
     """
     values = metrics[(metrics.metric == METRIC) & metrics.value.notna()]
     rows = []
-    for reference in references:
-        if reference not in set(values.model):
-            continue
-        compared = compare(predictions, reference=reference, metrics=(METRIC,), replicates=replicates)
-        for line in compared.dropna(subset=["difference"]).itertuples():
+    for reference, comparison in compared.items():
+        for line in comparison[comparison.metric == METRIC].dropna(subset=["difference"]).itertuples():
             if (line.model, line.variant) == (reference, "base"):
                 continue
             differences, n_folds = _differences(values, line, reference)

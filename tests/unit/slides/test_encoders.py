@@ -106,10 +106,10 @@ def test_an_unknown_precision_is_refused():
 
 def test_an_unknown_name_is_told_the_nearest_one_and_the_other_ways():
     with pytest.raises(
-        EncoderError, match=r"no encoder is called 'virchow'; did you mean virchow2.*Known: efficientnet-lite0, .*module:function"
+        EncoderError, match=r"there is no encoder 'virchow'; did you mean 'virchow2'.*Known: efficientnet-lite0, .*module:function"
     ):
         load_encoder("virchow")
-    with pytest.raises(EncoderError, match=r"no encoder is called 'zzz'\? Known"):
+    with pytest.raises(EncoderError, match=r"there is no encoder 'zzz'\. Known"):
         load_encoder("zzz")
 
 
