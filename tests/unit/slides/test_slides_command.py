@@ -3,6 +3,7 @@
 import pytest
 
 from prognos.cli import slides
+from prognos.cli.terminal import progress_shown
 from prognos.slides.encoders import ENCODERS
 from prognos.slides.process import Progress
 
@@ -17,7 +18,7 @@ def test_the_table_names_every_encoder_its_licence_and_whether_one_has_to_ask(ca
 
 
 def test_progress_is_a_line_a_tenth_with_the_time_left(capsys):
-    with slides._progress(quiet=False) as show:
+    with progress_shown(quiet=False, words=slides._place) as show:
         for share in (0.0, 0.05, 0.1, 0.12, 0.5, 1.0):
             show(Progress(done=int(share), total=2, share=share, patches=int(100 * share), seconds=20 * share))
     assert capsys.readouterr().err.splitlines() == [
@@ -28,7 +29,7 @@ def test_progress_is_a_line_a_tenth_with_the_time_left(capsys):
 
 
 def test_quiet_shows_no_progress():
-    with slides._progress(quiet=True) as show:
+    with progress_shown(quiet=True, words=slides._place) as show:
         assert show is None
 
 
