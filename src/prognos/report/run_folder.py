@@ -6,54 +6,29 @@ sentence in `RunFolder.gaps`, which the page prints.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-KEYS = ("model", "variant", "cohort", "seed", "fold", "missing", "patient_id")
-PREDICTIONS = (*KEYS, "time", "event", "risk", "threshold")
-COMPARISON = (
-    *("model", "variant", "cohort", "missing", "metric", "mean", "sd", "low", "high"),
-    *("difference", "difference_low", "difference_high"),
+from prognos.report.run_tables import (
+    COMPARISON,
+    METRICS,
+    OPTIONAL,
+    PREDICTIONS,
+    SPLITS,
+    RunFolderError,
+    labelled,
+    needed_table,
+    optional_table,
+    reason,
+    subtype_table,
+    survival_table,
+    training_logs,
 )
-METRICS = ("model", "variant", "cohort", "seed", "fold", "missing", "metric", "value")
-SURVIVAL = (*KEYS, "horizon", "survival")
-SPLITS = ("patient_id", "fold")
-SIMILARITIES = (*(key for key in KEYS if key != "missing"), "left", "right", "cosine")
-SUBTYPES = (*KEYS, "subtype", "class", "probability")
-OF_FIT = KEYS[:5]
-GENE_GROUPS = (*OF_FIT, "kind", "gene", "group", "share")
-GENE_GROUP_SETS = (*OF_FIT, "group", "collection", "gene_set", "of_group", "of_set", "in_both", "p", "p_holm")
-TESTS = (
-    *("model", "variant", "cohort", "missing", "metric", "reference"),
-    *("difference", "difference_low", "difference_high", "p", "p_holm"),
-)
-INCREMENTAL = (
-    *("model", "variant", "cohort", "likelihood_ratio", "p", "p_holm"),
-    *("hazard_ratio", "hazard_ratio_low", "hazard_ratio_high"),
-)
-FUSION_AUDIT = (
-    *("model", "variant", "cohort", "omics_model", "histology_model", "right_of_parts"),
-    *("share", "fused_right", "fused_right_low", "fused_right_high"),
-)
-LOG = ("cohort", "label", "seed", "fold", "stage", "epoch", "step")
-TEXT = (
-    *("model", "variant", "cohort", "missing", "patient_id", "metric", "stage", "label", "selection", "left", "right"),
-    *("subtype", "class", "kind", "gene", "collection", "gene_set"),
-    *("reference", "omics_model", "histology_model", "right_of_parts"),
-)
-
-CALIBRATION_HORIZONS = (365.0, 1095.0, 1825.0)
-ROWS_AT_ONCE = 500_000
-
-
-class RunFolderError(ValueError):
-    """A run folder that cannot become a report: what is missing, where, and what to do."""
 
 
 class Facts(BaseModel):
@@ -186,37 +161,27 @@ def read_run_folder(path: Path) -> RunFolder:
     if not path.is_dir():
         raise RunFolderError(f"{path} is not a folder; give the folder that 'prognos run' or 'prognos evaluate' wrote.")
     gaps: list[str] = []
-    predictions = _needed_table(path / "predictions.csv", PREDICTIONS)
-    comparison = _needed_table(path / "comparison.csv", COMPARISON)
+    predictions = needed_table(path / "predictions.csv", PREDICTIONS)
+    comparison = needed_table(path / "comparison.csv", COMPARISON)
     if predictions.empty:
         raise RunFolderError(f"{path / 'predictions.csv'} has no rows, so there is nothing to report; resume the run with --resume.")
     facts = _json(path / "cohort.json", gaps)
     return RunFolder(
         path=path,
-        predictions=_labelled(predictions),
-        comparison=_labelled(comparison),
-        metrics=_labelled(_optional_table(path / "metrics.csv", METRICS, gaps)),
-        survival=_labelled(_survival(path / "survival.csv.gz", gaps)),
-        splits=_optional_table(path / "splits.csv", SPLITS, gaps),
-        logs=_logs(path / "models", gaps),
-        similarities=_labelled(_optional_table(path / "similarities.csv", SIMILARITIES, gaps, said=False)),
-        subtypes=_labelled(_subtypes(path / "subtypes.csv", gaps)),
-        gene_groups=_labelled(_optional_table(path / "gene_groups.csv.gz", GENE_GROUPS, gaps, said=False)),
-        gene_group_sets=_labelled(_optional_table(path / "gene_group_sets.csv", GENE_GROUP_SETS, gaps, said=False)),
-        tests=_labelled(_optional_table(path / "tests.csv", TESTS, gaps, said=False)),
-        incremental=_labelled(_optional_table(path / "incremental.csv", INCREMENTAL, gaps, said=False)),
-        fusion_audit=_labelled(_optional_table(path / "fusion_audit.csv", FUSION_AUDIT, gaps, said=False)),
+        predictions=labelled(predictions),
+        comparison=labelled(comparison),
+        metrics=labelled(optional_table(path / "metrics.csv", METRICS, gaps)),
+        survival=labelled(survival_table(path / "survival.csv.gz", gaps)),
+        splits=optional_table(path / "splits.csv", SPLITS, gaps),
+        logs=training_logs(path / "models", gaps),
+        subtypes=labelled(subtype_table(path / "subtypes.csv", gaps)),
+        **{name: labelled(optional_table(path / file, columns, gaps, said=False)) for name, (file, columns) in OPTIONAL.items()},
         study=_study(path, gaps),
         cohorts={name: _cohort(name, facts, gaps) for name in predictions.cohort.unique()},
         provenance=_json(path / "provenance.json", gaps),
         recipe=_text(path / "recipe.toml", gaps),
         gaps=tuple(gaps),
     )
-
-
-def label(model: str, variant: str) -> str:
-    """MODEL, or MODEL@VARIANT when the variant is not the base."""
-    return model if variant in ("", "base") else f"{model}@{variant}"
 
 
 def missing_in_words(missing: str) -> str:
@@ -229,102 +194,6 @@ def missing_in_words(missing: str) -> str:
         share = f"{modality} missing in {float(rate):.0%}" if re.fullmatch(r"[\d.]+", rate) else f"without {modality}"
         parts.append(f"{modality} of another patient" if rate == "shuffled" else share)
     return ", ".join(parts)
-
-
-def _labelled(table: pd.DataFrame) -> pd.DataFrame:
-    labels = [label(model, variant) for model, variant in zip(table.model, table.variant, strict=True)]
-    return table.assign(label=pd.Series(labels, index=table.index, dtype=object))
-
-
-def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A table whose text stays text: "null" is a model and "none" a pattern, not an empty cell."""
-    header = pd.read_csv(path, nrows=0).columns
-    absent = [column for column in columns if column not in header]
-    if absent:
-        raise ValueError(f"has no column {', '.join(absent)}; it has {', '.join(header)}")
-    numbers = {column: ["", "nan", "NaN", "NA"] for column in header if column not in TEXT}
-    types = {column: str for column in TEXT if column in header}
-    table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=numbers)
-    if "event" in table:
-        table["event"] = table.event.astype(float) == 1
-    wrong = [column for column in columns if column not in TEXT and table[column].dtype == object]
-    if wrong and len(table):
-        raise ValueError(f"has text where numbers belong, in column {', '.join(wrong)}")
-    return table
-
-
-def _needed_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    if not path.is_file():
-        raise RunFolderError(f"{path} does not exist, and a report needs it; finish the run with --resume or give another folder.")
-    try:
-        return _read_table(path, columns)
-    except (ValueError, OSError) as error:
-        raise RunFolderError(f"{path} {_reason(error)}; mend the file or make the run again.") from error
-
-
-def _optional_table(path: Path, columns: Sequence[str], gaps: list[str], *, said: bool = True) -> pd.DataFrame:
-    """A table, or none of its rows; where `said`, its absence is a gap."""
-    nothing = pd.DataFrame({column: pd.Series(dtype=object if column in TEXT else float) for column in columns})
-    if not path.is_file():
-        gaps += [f"{path.name} is absent."] if said else []
-        return nothing
-    try:
-        return _read_table(path, columns)
-    except (ValueError, OSError) as error:
-        gaps.append(f"{path.name} {_reason(error)}.")
-        return nothing
-
-
-def _subtypes(path: Path, gaps: list[str]) -> pd.DataFrame:
-    """Probabilities of subtypes; none where one of them is no probability."""
-    table = _optional_table(path, SUBTYPES, gaps, said=False)
-    wrong = ~table.probability.between(0, 1)
-    if wrong.any():
-        gaps.append(f"{path.name} has {wrong.sum()} probabilities that are empty or outside 0 to 1, and was left aside.")
-        return table.iloc[:0]
-    return table
-
-
-def _survival(path: Path, gaps: list[str]) -> pd.DataFrame:
-    """Survival curves at the calibration horizons, read in pieces because the file may be large."""
-    nothing = pd.DataFrame({column: pd.Series(dtype=object if column in TEXT else float) for column in SURVIVAL})
-    if not path.is_file():
-        gaps.append(f"{path.name} is absent.")
-        return nothing
-    types = {column: str for column in TEXT if column in SURVIVAL}
-    try:
-        pieces = pd.read_csv(path, usecols=list(SURVIVAL), dtype=types, keep_default_na=False, chunksize=ROWS_AT_ONCE)
-        kept = [piece[_near_a_horizon(piece.horizon.to_numpy(float))] for piece in pieces]
-    except (ValueError, OSError, EOFError) as error:
-        gaps.append(f"{path.name} {_reason(error)}.")
-        return nothing
-    return pd.concat(kept, ignore_index=True)
-
-
-def _near_a_horizon(horizon: np.ndarray) -> np.ndarray:
-    return np.isclose(horizon[:, None], CALIBRATION_HORIZONS).any(axis=1)
-
-
-def _logs(folder: Path, gaps: list[str]) -> pd.DataFrame:
-    """Every models/COHORT/MODEL[@VARIANT]/seed-S/fold-F/log.csv, one after the other."""
-    tables, unreadable = [], []
-    for path in sorted(folder.glob("*/*/seed-*/fold-*/log.csv")):
-        cohort, name, seed, fold = path.parts[-5:-1]
-        try:
-            if not path.read_text(encoding="utf-8").strip():  # a model that is solved at once has no epochs
-                continue
-            table = _read_table(path, ("stage", "epoch", "step"))
-        except (ValueError, OSError):
-            unreadable.append(path.relative_to(folder.parent).as_posix())
-            continue
-        place = {"cohort": cohort, "label": name, "seed": int(seed.removeprefix("seed-")), "fold": int(fold.removeprefix("fold-"))}
-        tables.append(table.assign(**place))
-    if unreadable:
-        gaps.append(f"{len(unreadable)} training logs cannot be read ({', '.join(unreadable[:3])}).")
-    if not tables:
-        gaps.append("No training log is there (models/COHORT/MODEL/seed-S/fold-F/log.csv).")
-        return pd.DataFrame({column: pd.Series(dtype=object if column in TEXT else float) for column in LOG})
-    return pd.concat(tables, ignore_index=True)
 
 
 def _json(path: Path, gaps: list[str]) -> dict[str, Any]:
@@ -349,7 +218,7 @@ def _text(path: Path, gaps: list[str]) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (ValueError, OSError) as error:
-        gaps.append(f"{path.name} {_reason(error)}.")
+        gaps.append(f"{path.name} {reason(error)}.")
         return ""
 
 
@@ -384,8 +253,3 @@ def _cohort(name: str, facts: Mapping[str, Any], gaps: list[str]) -> CohortFacts
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    return text if text.startswith("has ") else f"cannot be read ({text.splitlines()[0] if text else type(error).__name__})"

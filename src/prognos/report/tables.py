@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from prognos.metrics import METRICS
-from prognos.report.run_folder import CohortFacts, RunFolder, label, missing_in_words
+from prognos.report.run_folder import CohortFacts, RunFolder, missing_in_words
+from prognos.report.run_tables import label
 from prognos.report.verdicts import (
     CANARY,
     Verdict,

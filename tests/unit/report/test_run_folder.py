@@ -4,7 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from prognos.report.run_folder import CALIBRATION_HORIZONS, RunFolder, RunFolderError, label, missing_in_words, read_run_folder
+from prognos.report.run_folder import RunFolder, missing_in_words, read_run_folder
+from prognos.report.run_tables import CALIBRATION_HORIZONS, RunFolderError, label
 
 
 def edit(path: Path, change) -> None:

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from prognos.metrics.kaplan_meier import kaplan_meier
 from prognos.report.figures.style import COLOURS, FAINT, MARKERS, sheet, styled, years
 from prognos.report.risk_groups import panel_name
-from prognos.report.run_folder import CALIBRATION_HORIZONS, RunFolder, missing_in_words
+from prognos.report.run_folder import RunFolder, missing_in_words
+from prognos.report.run_tables import CALIBRATION_HORIZONS
 
 FEWEST_PATIENTS = 20  # in a group; below, its observed survival says nothing
 MOST_GROUPS = 5
