@@ -222,3 +222,7 @@ class TrainingFold(Protocol):
     def bags(self, batch_size: int = 1) -> Iterator[Bag]:
         """All training patients in order, with every patch, as bags of at most `batch_size` patients."""
         ...
+
+    def tokens(self, modality: str) -> Tokens:
+        """One modality of all training patients, in the order of `patients`; any but histology, whose patches come as bags."""
+        ...

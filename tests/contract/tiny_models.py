@@ -87,6 +87,10 @@ class Fold:
         else:
             yield from (one(self._bag, i) for i in range(6))
 
+    def tokens(self, modality: str):
+        """One modality of all of them."""
+        return self._bag[modality]
+
 
 NAMES = tuple(MODELS)
 TRAINED = tuple(name for name in NAMES if entry_of(name).load().trained)

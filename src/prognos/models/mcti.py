@@ -9,7 +9,8 @@ four back, with skip connections on the shared stream; two heads, trained jointl
 
 - Patches are chosen by the map of the predicted class, in training too (`training_map`): a label is never needed. The maps have a
   cross-entropy of their own; in a cohort without classes there is one map, trained by the survival loss of what it gathers.
-- A gene has a learnt share in each group, and the groups attend to each other; `grouping = "fixed"` takes given gene sets.
+- A gene has a share in each group, which begins with the genes that vary together over the training fold and is trained from there, and
+  the groups attend to each other; `grouping = "fixed"` takes given gene sets.
 - The plan is entropic and balanced, between standardised tokens, and carries no gradient; the published code solves an exact plan on
   detached tensors, and scales its guidance by 1 / n. Each update is a residual on the stream that is updated, followed by a small network.
 - `orientation = "released"` swaps source and objective, `attention = "channel"` attends among channels, both as the published code does.
@@ -110,8 +111,12 @@ class MCTI(Model):
         return nn.Sequential(groups, nn.LayerNorm(c.d_model), GroupMixer(c.d_model, heads=c.heads, dropout=c.dropout))
 
     def learn(self, train: TrainingFold) -> None:
-        """Time bins and marginal hazards."""
+        """Time bins, marginal hazards, and the groups of genes that training begins with."""
         super().learn(train)
+        genes = getattr(self, "genes", None)
+        if isinstance(genes, AdaptiveGroups):
+            omics = train.tokens("omics")
+            genes.learn(omics.values[omics.present].squeeze(1))
         if not self.n_classes and "histology" in self.config.modalities:
             self.map_head.learn_marginal(train.survival)
 

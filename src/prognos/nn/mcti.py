@@ -15,6 +15,10 @@ from prognos.nn.patches import PatchEncoder
 from prognos.nn.transport import curriculum_plan
 
 
+SHARPNESS = 20.0
+"""How much a gene's share follows its affinity: a tenth more affinity is seven times the share."""
+
+
 class Mapped(NamedTuple):
     """What the maps of one patient say: z of each class, its logit, and the attention of each patch."""
 
@@ -63,8 +67,9 @@ def spread_patches(patches: int, count: int) -> Int[Tensor, " top"]:
 class AdaptiveGroups(nn.Module):
     """Genes -> one token a group, where each gene's shares in the groups are learnt.
 
-    A_{ng} = softmax over g of the affinity of gene n to group g; token_g = LayerNorm(GELU(sum_n A_{ng} x_n W_n + b_g)), and the groups'
-    tokens attend to each other.
+    A_{ng} = softmax over g of 20 times the affinity of gene n to group g; token_g = LayerNorm(GELU(sum_n A_{ng} x_n W_n + b_g)), and the
+    groups' tokens attend to each other. The affinities begin as cosines of each gene with what the groups of genes that vary together
+    over the training patients have in common (`learn`), and are trained with everything else.
 
     Args:
         n_genes: features of the flat omics vector.
@@ -76,20 +81,47 @@ class AdaptiveGroups(nn.Module):
 
     def __init__(self, n_genes: int, n_groups: int, d_model: int, *, heads: int, dropout: float):
         super().__init__()
-        self.affinity = nn.Parameter(torch.randn(n_genes, n_groups))
+        self.affinity = nn.Parameter(torch.randn(n_genes, n_groups) / math.sqrt(n_genes))
         self.weight = nn.Parameter(torch.randn(n_genes, d_model) * math.sqrt(n_groups / n_genes))
         self.bias = nn.Parameter(torch.zeros(n_groups, d_model))
         self.close = nn.Sequential(nn.GELU(), nn.LayerNorm(d_model), nn.Dropout(dropout))
         self.mix = GroupMixer(d_model, heads=heads, dropout=dropout)
 
+    @torch.no_grad()
+    def learn(self, genes: Float[Tensor, "patients genes"]) -> None:
+        """Affinities from the training patients: the cosine of each gene's values over patients with each group's centre.
+
+        Groups are found by k-means over the genes' standardised values. A gene that is the same in everyone begins with even shares.
+        With fewer different genes than groups, the groups left over have no gene of their own.
+        """
+        self.affinity.copy_(affinities(genes.double().cpu(), self.affinity.shape[1]))
+
     def shares(self) -> Float[Tensor, "genes groups"]:
         """A; rows sum to 1."""
-        return self.affinity.softmax(dim=1)
+        return (SHARPNESS * self.affinity).softmax(dim=1)
 
     def forward(self, genes: Float[Tensor, "batch genes"]) -> Float[Tensor, "batch groups d_model"]:
         """The tokens of the groups."""
         weighted = genes[:, None, :] * self.shares().T
         return self.mix(self.close(weighted @ self.weight + self.bias))
+
+
+def affinities(genes: Float[Tensor, "patients genes"], n_groups: int) -> Float[Tensor, "genes groups"]:
+    """Cosine of each gene, standardised over patients, with the centre of each group of genes that vary together; 0 where it has none."""
+    from sklearn.cluster import KMeans
+
+    centred = genes - genes.mean(dim=0)
+    length = centred.norm(dim=0)
+    varying = length > 1e-8 * math.sqrt(len(genes))
+    profiles = (centred[:, varying] / length[varying]).T
+    found = torch.zeros(genes.shape[1], n_groups, dtype=genes.dtype)
+    n_different = len(profiles.unique(dim=0)) if bool(varying.any()) else 0
+    if n_different:
+        means = KMeans(min(n_groups, n_different), n_init=4, random_state=0).fit(profiles.numpy()).cluster_centers_
+        centres = normalize(torch.as_tensor(means, dtype=genes.dtype), dim=1)
+        found[varying, : len(centres)] = profiles @ centres.T
+        found[varying, len(centres) :] = -1.0
+    return found
 
 
 class GroupMixer(nn.Module):

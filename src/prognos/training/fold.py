@@ -11,7 +11,7 @@ from prognos.cohort import Cohort
 from prognos.models.contract import Needs
 from prognos.tokens.fill import Filler
 from prognos.tokens.inputs import InputsConfig, Reader
-from prognos.types import Bag, Survival
+from prognos.types import Bag, Survival, Tokens
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class Fold:
         """All training patients in order, with every patch."""
         for start in range(0, len(self.patients), batch_size):
             yield self.filled(self.reader.bag(self.patients[start : start + batch_size])).to(self.device)
+
+    def tokens(self, modality: str) -> Tokens:
+        """One modality but histology of all training patients, as measured."""
+        return self.reader.measured[modality].tokens(np.arange(len(self.patients))).to(self.device)
 
     def filled(self, bag: Bag) -> Bag:
         """The bag as the model gets it."""

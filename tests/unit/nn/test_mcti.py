@@ -8,11 +8,13 @@ from torch import nn
 
 from prognos.nn import attention as attention_module
 from prognos.nn.mcti import (
+    SHARPNESS,
     AdaptiveGroups,
     CategoryMaps,
     ExchangeBlock,
     Streams,
     TransportGuidedAttention,
+    affinities,
     guidance,
     spread_patches,
     top_patches,
@@ -98,7 +100,7 @@ def test_a_groups_token_is_made_of_genes_by_their_learnt_shares():
         for g in range(3):
             total = groups.bias[g].clone()
             for n in range(5):
-                share = math.exp(float(groups.affinity[n, g])) / sum(math.exp(float(a)) for a in groups.affinity[n])
+                share = math.exp(SHARPNESS * float(groups.affinity[n, g])) / sum(math.exp(SHARPNESS * float(a)) for a in groups.affinity[n])
                 total += share * x[patient, n] * groups.weight[n]
             expected[patient, g] = nn.functional.layer_norm(nn.functional.gelu(total), (D,))
     assert torch.allclose(groups(x), groups.mix(expected), atol=1e-10)
@@ -108,6 +110,47 @@ def test_the_shares_are_learnt():
     groups = made(AdaptiveGroups, 5, 3, D, heads=2, dropout=0.0)
     (groups(torch.randn(2, 5, dtype=torch.float64)) ** 2 * torch.arange(3.0)[None, :, None] * torch.arange(8.0)).sum().backward()
     assert bool(groups.affinity.grad.any())
+
+
+def modules(noise: float) -> torch.Tensor:
+    """Twelve genes of thirty patients: the genes 0 to 3, 4 to 7 and 8 to 11 follow a factor each."""
+    generator = torch.Generator().manual_seed(3)
+    factors, own = (torch.randn(30, n, generator=generator, dtype=torch.float64) for n in (3, 12))
+    return factors.repeat_interleave(4, dim=1) + noise * own
+
+
+def test_groups_begin_with_genes_that_vary_together():
+    groups = made(AdaptiveGroups, 12, 3, D, heads=2, dropout=0.0)
+    groups.learn(7.0 + 2.0 * modules(0.3))
+    of_gene = groups.shares().argmax(dim=1).tolist()
+    assert [of_gene[i : i + 4] for i in (0, 4, 8)] == [[of_gene[i]] * 4 for i in (0, 4, 8)]
+    assert sorted({of_gene[0], of_gene[4], of_gene[8]}) == [0, 1, 2]
+
+
+def test_an_affinity_is_the_cosine_with_the_centre_of_the_group():
+    values = modules(0.3)
+    found = affinities(values, 3)
+    profiles = [column - column.mean() for column in values.T]
+    profiles = [profile / profile.norm() for profile in profiles]
+    for first in (0, 4, 8):
+        centre = sum(profiles[first : first + 4]) / 4
+        group = int(found[first].argmax())
+        assert found[:, group].tolist() == pytest.approx([float(profile @ centre / centre.norm()) for profile in profiles])
+
+
+def test_a_gene_that_is_the_same_in_everyone_begins_with_even_shares():
+    values = modules(0.3)
+    values[:, 5] = 4.0
+    groups = made(AdaptiveGroups, 12, 3, D, heads=2, dropout=0.0)
+    groups.learn(values)
+    assert groups.shares()[5].tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_with_fewer_different_genes_than_groups_some_groups_begin_with_none():
+    groups = made(AdaptiveGroups, 12, 5, D, heads=2, dropout=0.0)
+    groups.learn(modules(0.0))
+    assert len(set(groups.shares().argmax(dim=1).tolist())) == 3
+    assert affinities(torch.ones(6, 4), 2).tolist() == [[0.0, 0.0]] * 4
 
 
 # Guidance

@@ -117,6 +117,14 @@ def test_a_fold_is_a_training_fold(fold, train):
     assert fold.survival.event.tolist() == train.event.tolist()
 
 
+def test_a_fold_has_the_tokens_of_everyone_at_once(train):
+    inputs = Inputs.learn(train, entry_of("snn").load().needs)
+    fold = Fold(train, inputs.reader(train), torch.device("cpu"), 3)
+    whole = next(iter(fold.bags(len(train.patients))))["omics"]
+    assert torch.equal(fold.tokens("omics").values, whole.values)
+    assert torch.equal(fold.tokens("omics").mask, whole.mask)
+
+
 def test_times_keep_their_digits(train):
     times = np.full(20, 1000.1) + np.arange(20)
     assert survival_of(dataclasses.replace(train, time=times)).time.tolist() == times.tolist()
