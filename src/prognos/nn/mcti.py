@@ -14,7 +14,6 @@ from prognos.nn.multihead import MultiHeadAttention, fused_attention, head_width
 from prognos.nn.patches import PatchEncoder
 from prognos.nn.transport import curriculum_plan
 
-
 SHARPNESS = 20.0
 """How much a gene's share follows its affinity: a tenth more affinity is seven times the share."""
 
