@@ -83,17 +83,21 @@ def test_an_assumed_resolution_is_said_to_be_assumed(prognos, folder, tmp_path):
 @pytest.mark.slow
 def test_a_command_that_is_interrupted_goes_on_and_ends_in_the_same_bytes(start, prognos, processed, folder, tmp_path):
     _, whole = processed
-    process = start("slides", folder, "--out", tmp_path)
-    latest = time.monotonic() + 120
-    while not list(tmp_path.glob("*.h5")) and process.poll() is None and time.monotonic() < latest:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    for attempt in range(3):  # a busy machine may let the command end before it is interrupted
+        out = tmp_path / str(attempt)
+        process = start("slides", folder, "--out", out)
+        latest = time.monotonic() + 120
+        while not list(out.glob("*.h5")) and process.poll() is None and time.monotonic() < latest:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+        if process.returncode != 0:
+            break
     assert process.returncode == 130
     assert "what is done is kept: the same command goes on from here" in error
-    assert len(feature_bytes(tmp_path)) < 7
-    assert prognos("slides", folder, "--out", tmp_path).returncode == 0
-    assert feature_bytes(tmp_path) == feature_bytes(whole)
+    assert len(feature_bytes(out)) < 7
+    assert prognos("slides", folder, "--out", out).returncode == 0
+    assert feature_bytes(out) == feature_bytes(whole)
 
 
 @pytest.mark.slow

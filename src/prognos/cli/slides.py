@@ -29,7 +29,7 @@ def slides(  # noqa: PLR0913  (the options of a command are its interface)
     batch_size: Annotated[int, typer.Option(help="Patches encoded at once.")] = 32,
     precision: Annotated[str, typer.Option(help="Of the encoder: float32, bfloat16 or float16.")] = "float32",
     stored: Annotated[str, typer.Option(help="How features are stored: float16 or float32.")] = "float16",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; several: cuda:0,cuda:1.")] = "auto",
     check_only: Annotated[bool, typer.Option("--check-only", help="Say which slides will fail and why; compute nothing.")] = False,
     encoders: Annotated[bool, typer.Option("--encoders", help="Print the table of encoders.")] = False,
     quiet: Quiet = False,
@@ -60,19 +60,20 @@ def slides(  # noqa: PLR0913  (the options of a command are its interface)
     from prognos.slides.encoders import load_encoder
 
     runtime.apply_host_settings()
-    loaded = load_encoder(encoder, checkpoint=checkpoint, device=runtime.device(device), precision=precision, download=download)
+    places = [runtime.device(name.strip()) for name in device.split(",")]
+    loaded = [load_encoder(encoder, checkpoint=checkpoint, device=place, precision=precision, download=download) for place in places]
     assert out is not None
     _encode(found, refused, loaded, settings, out, quiet)
 
 
-def _encode(found: Sequence[Any], refused: Sequence[Any], encoder: Any, settings: Any, out: Path, quiet: bool) -> None:
+def _encode(found: Sequence[Any], refused: Sequence[Any], encoders: Sequence[Any], settings: Any, out: Path, quiet: bool) -> None:
     """Slides to feature files, with what there is to say of them."""
-    from prognos.slides.process import process
+    from prognos.slides.devices import process_on
     from prognos.slides.status import FAILED
 
     try:
         with progress_shown(quiet, _place) as show:
-            rows = process(found, encoder, settings, out, refused=refused, show=show)
+            rows = process_on(found, encoders, settings, out, refused=refused, show=show)
     except KeyboardInterrupt:
         say("what is done is kept: the same command goes on from here")
         raise
