@@ -48,6 +48,23 @@ _JOIN = 16 * 8 + 8
 _EXCHANGE = 2 * (2 * _UPDATE + _JOIN) + 2 * (2 * _UPDATE + _JOIN) + _JOIN  # two blocks that gather, two with skips, of which one gathers
 PARAMETERS["mcti"] = _MAPS + _GENES + 3 * 8 * 8 + _EXCHANGE + 2 * _NORM + (8 * 4 + 4) + (8 * 2 + 2)
 PARAMETERS["mcti-paper"] = PARAMETERS["mcti"]
+PARAMETERS["mlp"] = (5 * 8 + 8) + (8 * 8 + 8) + 8
+PARAMETERS["mlp-paper"] = PARAMETERS["mlp"] - 8 + (8 * 4 + 4)
+_SNNS = 3 * (3 * 8 + 8 + 64 + 8)  # two layers a group, padded to the widest
+_LAYER = (_NORM + _ATTENTION) + _NORM + (8 * 16 + 16) + (16 * 8 + 8)
+PARAMETERS["snntrans"] = _SNNS + 8 + 2 * _LAYER + _NORM + 8
+PARAMETERS["transmil"] = (8 * 8 + 8) + (8 + 2 * _NYSTROM + _POSITIONS + _NORM) + 8
+PARAMETERS["transmil-paper"] = PARAMETERS["transmil"] - 8 + (8 * 4 + 4)
+_SIDE = 2 * _LAYER + _NORM + 2 * (8 * 8 + 8) + 8 + (8 * 8 + 8)  # layers, norm, gate twice, score, dense
+PARAMETERS["attnmisl"] = (8 * 8 + 8) + (8 * 4 + 4) + 4 + (8 * 4 + 4) + 4  # projection, score, dense, w
+PARAMETERS["attnmisl-paper"] = PARAMETERS["attnmisl"]
+PARAMETERS["clam"] = (8 * 8 + 8) + 2 * (8 * 8 + 8) + 8 + 8 + 4 * (8 * 2 + 2)  # projection, gate twice, score, w, a classifier a bin
+PARAMETERS["clam-paper"] = PARAMETERS["clam"] - 8 + (8 * 4 + 4)
+PARAMETERS["mcat"] = (8 * 8 + 8) + _SNNS + _ATTENTION + 2 * _SIDE + (16 * 8 + 8) + (8 * 8 + 8) + 8
+PARAMETERS["mcat-paper"] = PARAMETERS["mcat"] - 8 + (8 * 4 + 4)
+_HALVES = 3 * 8 * 4 + 8 + 2 * (4 * 4 + 4) + 8  # queries, keys, values of width 4; norm, network, norm
+PARAMETERS["survpath"] = (8 * 8 + 8) + _SNNS + _HALVES + (8 * 2 + 2) + 2
+PARAMETERS["survpath-paper"] = PARAMETERS["survpath"] - 2 + (2 * 4 + 4)
 
 
 def test_the_list_of_models_is_complete():

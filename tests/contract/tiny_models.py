@@ -11,6 +11,9 @@ OWN = {
     "MUST": {"heads": 2, "landmarks": 4, "rank": 3, "sampling_steps": 5, "denoiser_layers": 2, "denoiser_hidden": 16}
     | {"generator_steps": 20, "generator_batch": 8, "generator_patience": 1},
     "MCTI": {"heads": 2, "n_top": 4},
+    "TransMIL": {"heads": 2, "landmarks": 4},
+    "SNNTrans": {"heads": 2},
+    "MCAT": {"heads": 2, "d_hidden": 16},
 }
 SURVIVAL = Survival(
     torch.tensor([50.0, 20.0, 90.0, 10.0, 70.0, 30.0]),
@@ -34,7 +37,10 @@ def build(name: str, **settings):
     model = kind(kind.Config(**{**entry.config, **small(name), **settings}), SHAPE)
     if model.needs.parts:
         model.take_parts({part: build(part) for part in model.needs.parts})
-    model.head.learn_marginal(SURVIVAL)
+    if model.needs.parts:
+        model.head.learn_marginal(SURVIVAL)
+    else:
+        model.learn(Fold(model.needs))
     return model.eval()
 
 

@@ -63,6 +63,10 @@ class Fold:
         """One by one."""
         yield from (one(self.whole, i) for i in range(4))
 
+    def tokens(self, modality: str):
+        """Never asked for here."""
+        raise NotImplementedError
+
 
 def made_up(modalities=TWO, lacking: dict[str, str] | None = None, d: int = 8) -> Components:
     """Components of four patients drawn at random; 0 where a patient lacks a modality."""

@@ -118,3 +118,16 @@ def test_bins_need_events_and_at_least_two():
 def test_an_unknown_survival_model_is_refused():
     with pytest.raises(ValueError, match="no survival model is called 'weibull'"):
         survival_head("weibull", 3)
+
+
+def test_censored_patients_can_weigh_less_as_published_code_has_it():
+    """(1 - alpha) (censored + event terms) + alpha (event terms), alpha = 0.5."""
+    logits = torch.tensor([[0.3, -0.2], [0.1, 0.8], [-0.4, 0.5]], dtype=torch.float64)
+    bin, event = torch.tensor([0, 1, 1]), torch.tensor([True, False, True])
+    terms = [float(likelihood_loss(logits[i : i + 1], bin[i : i + 1], event[i : i + 1])) for i in range(3)]
+    both, of_events = sum(terms), terms[0] + terms[2]
+    expected = (0.5 * both + 0.5 * of_events) / 3
+    assert float(likelihood_loss(logits, bin, event, censored_weight=0.5)) == pytest.approx(expected)
+    head = DiscreteHead(4, 2, censored_weight=0.5)
+    survival = Survival(torch.tensor([0.5, 3.0, 3.0], dtype=torch.float64), event)
+    assert float(head.loss(Prediction(torch.zeros(3), logits), survival)) == pytest.approx(expected)

@@ -7,7 +7,8 @@ import torch
 
 from prognos.models import MODELS
 from prognos.models.mcti import MCTI, MCTIConfig, labelled_loss
-from prognos.nn.mcti import Streams, spread_patches, top_patches
+from prognos.nn.mcti import Streams, top_patches
+from prognos.nn.patches import spread_patches
 from prognos.types import Bag, InputShape, Progress, Survival, Tokens
 
 CLASSES = ("left", "middle", "right")

@@ -42,6 +42,10 @@ class NoFold:
         """No bag."""
         return iter(())
 
+    def tokens(self, modality: str):
+        """Never asked for here."""
+        raise NotImplementedError
+
 
 def leaky(x: float) -> float:
     """LeakyReLU with slope 0.1."""

@@ -39,6 +39,19 @@ class Entry:
 
 _TTA = "Liu et al., Together, Then Apart: Revisiting Multimodal Survival Analysis via a Min-Max Perspective"
 
+_COMMON = {"epochs": 20, "learning_rate": 2e-4, "schedule": "constant", "warmup": 0.0, "optimiser": "adam", "balance": "time"}
+"""What MCAT and the models that descend from it have in common; batches of one patient, 32 in a step."""
+
+_ATTNMISL = "Yao et al., AttnMISL, Medical Image Analysis 2020"
+
+_CLAM = "Lu et al., CLAM, Nature Biomedical Engineering 2021"
+
+_MCAT = "Chen et al., Multimodal co-attention transformer, ICCV 2021"
+
+_SURVPATH = "Jaume et al., SurvPath, CVPR 2024"
+
+_TRANSMIL = "Shao et al., TransMIL, NeurIPS 2021"
+
 _MCTI = "Jiang et al., Multimodal Cross-Task Interaction for Survival Analysis in Whole Slide Pathological Images"
 
 _MUST = "Kim and Hwang, MUST: Modality-Specific Representation-Aware Transformer, arXiv:2603.26071"
@@ -50,6 +63,67 @@ MODELS: dict[str, Entry] = {
         Entry("clinical", "prognos.models.clinical:Clinical", "Cox 1972", "age, sex, stage, grade; ridge Cox"),
         Entry("snn", "prognos.models.snn:SNN", "Klambauer et al. 2017", "genes alone"),
         Entry("abmil", "prognos.models.abmil:ABMIL", "Ilse et al. 2018", "patches alone, attention pooling"),
+        Entry("mlp", "prognos.models.mlp:MLP", _SURVPATH, "genes alone, two dense layers"),
+        Entry(
+            "mlp-paper",
+            "prognos.models.mlp:MLP",
+            _SURVPATH,
+            "MLP as SurvPath trained it",
+            config={"survival": "discrete", "censored_weight": 0.5},
+            training={"optimiser": "radam", "learning_rate": 5e-4, "weight_decay": 1e-4, "epochs": 5, "balance": "time"},
+        ),
+        Entry("snntrans", "prognos.models.snntrans:SNNTrans", "row of TTA's tables; ours", "pathways alone, transformer"),
+        Entry("transmil", "prognos.models.transmil:TransMIL", _TRANSMIL, "patches alone, attention through landmarks"),
+        Entry(
+            "transmil-paper",
+            "prognos.models.transmil:TransMIL",
+            _TRANSMIL,
+            "TransMIL as printed, with a survival head",
+            config={"d_model": 512, "landmarks": 256, "zeros_in_front": True, "survival": "discrete"},
+            training={"optimiser": "radam", "learning_rate": 2e-4, "epochs": 200, "batch_size": 1, "schedule": "constant", "warmup": 0.0},
+        ),
+        Entry("attnmisl", "prognos.models.attnmisl:AttnMISL", _ATTNMISL, "patches alone, attention over kinds of patches"),
+        Entry(
+            "attnmisl-paper",
+            "prognos.models.attnmisl:AttnMISL",
+            _ATTNMISL,
+            "AttnMISL as published",
+            training={
+                **{"optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 5e-4, "epochs": 100, "batch_size": 16},
+                **{"schedule": "constant", "warmup": 0.0},
+            },
+        ),
+        Entry("clam", "prognos.models.clam:CLAM", _CLAM, "patches alone, attention and its extremes told apart"),
+        Entry(
+            "clam-paper",
+            "prognos.models.clam:CLAM",
+            _CLAM,
+            "CLAM as published, with a survival head",
+            config={"survival": "discrete"},
+            training={"optimiser": "adam", "learning_rate": 2e-4, "batch_size": 1, "schedule": "constant", "warmup": 0.0},
+        ),
+        Entry("mcat", "prognos.models.mcat:MCAT", _MCAT, "groups of genes look at patches"),
+        Entry(
+            "mcat-paper",
+            "prognos.models.mcat:MCAT",
+            _MCAT,
+            "MCAT as published",
+            config={"survival": "discrete"},
+            training={**_COMMON, "batch_size": 1, "accumulate": 32},
+        ),
+        Entry("survpath", "prognos.models.survpath:SurvPath", _SURVPATH, "pathways look at patches and back"),
+        Entry(
+            "survpath-paper",
+            "prognos.models.survpath:SurvPath",
+            _SURVPATH,
+            "SurvPath as published",
+            config={"survival": "discrete", "censored_weight": 0.5},
+            training={
+                **{"optimiser": "radam", "learning_rate": 5e-4, "weight_decay": 1e-3, "epochs": 5, "balance": "time"},
+                **{"batch_size": 1, "schedule": "constant", "warmup": 0.0},
+            },
+            inputs={"n_patches": 4096, "omics_kinds": ("rna",)},
+        ),
         Entry("late-fusion", "prognos.models.late_fusion:LateFusion", "", "mean of the z-scored risks of snn and abmil"),
         Entry("tta", "prognos.models.tta:TTA", _TTA, "shared prototypes by transport, then anchors; recommended settings"),
         Entry(

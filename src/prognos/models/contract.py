@@ -127,6 +127,22 @@ class Model(nn.Module):
         """
         return ()
 
+    def prototype_banks(self) -> Mapping[str, Float[Tensor, "prototypes d_model"]]:
+        """The learnt prototypes by the name of their bank, `shared` or a modality; none in most models."""
+        return {}
+
+    def prototype_weights(self, prediction: Prediction, patient: int) -> Mapping[str, Float[Tensor, "tokens prototypes"]]:
+        """By modality, the weight of each token of one patient in each prototype, from 0 to 1; none in models without prototypes."""
+        return {}
+
+    def steps_of_tokens(self, prediction: Prediction) -> Mapping[tuple[str, str], Float[Tensor, "batch tokens d_model"]]:
+        """Tokens that a step of the model moves, by (`before` or `after` the step, modality); most models show none."""
+        return {}
+
+    def pathway_attention(self, bag: Bag, prediction: Prediction) -> Float[Tensor, "batch pathways"] | None:
+        """How much the risk looks at each pathway token, at most 1 in sum; of patients with omics. None in models that do not attend."""
+        return None
+
     def trained_in(self, stage: Stage) -> Iterable[tuple[str, nn.Parameter]]:
         """The parameters, by name, that a stage trains: all of them in most models."""
         return self.named_parameters()

@@ -60,10 +60,11 @@ class LateFusion(Model):
         with torch.no_grad():
             self.head.weight.weight.fill_(1.0)
 
-    @torch.no_grad()
     def _predictions(self, bag: Bag) -> dict[str, Prediction]:
-        """What each part says."""
-        return {name: self.parts[name](bag) for name in self.needs.parts}
+        """What each part says, with a gradient for inputs that ask for one; the parts are not trained."""
+        asked = any(tokens.values.requires_grad for tokens in bag.modalities.values())
+        with torch.set_grad_enabled(asked and torch.is_grad_enabled()):
+            return {name: self.parts[name](bag) for name in self.needs.parts}
 
     def _risks(self, bag: Bag, predictions: Mapping[str, Prediction]) -> Tensor:
         """Raw risk of each part, NaN where the patient lacks its modality."""

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
-from prognos.nn.mcti import AdaptiveGroups, CategoryMaps, ExchangeBlock, GroupMixer, Mapped, Streams, spread_patches, top_patches
-from prognos.nn.patches import alike, in_order
+from prognos.nn.mcti import AdaptiveGroups, CategoryMaps, ExchangeBlock, GroupMixer, Mapped, Streams, top_patches
+from prognos.nn.patches import alike, in_order, spread_patches
 from prognos.nn.pathways import GroupEncoder
 from prognos.risk import survival_head
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold

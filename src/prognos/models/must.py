@@ -41,7 +41,7 @@ from torch.nn.functional import cosine_similarity
 from prognos import runtime
 from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
 from prognos.nn.generators import Generator, latent_generator
-from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, PatchStream, encoded_alike
+from prognos.nn.must import Components, CrossPool, GroupStream, LowRankProjector, PatchStream, encoded_alike, total
 from prognos.nn.patches import in_order
 from prognos.risk import survival_head
 from prognos.types import Bag, InputShape, OnLatents, Prediction, Progress, Stage, Survival, TrainingFold
@@ -181,6 +181,10 @@ class MUST(Model):
         attention = stream.attention(bag["histology"].rows(patient)) if isinstance(stream, PatchStream) else None
         meaning = "how much what is specific of the slide looks at the patch; sums to at most 1 over the patient"
         return () if attention is None else (PatchMap("attention", meaning, attention),)
+
+    def pathway_attention(self, bag: Bag, prediction: Prediction) -> Float[Tensor, "batch pathways"] | None:
+        """The attention of [CLS_uG], computed anew."""
+        return cast(GroupStream, self.streams["omics"]).looked_at(bag["omics"].values) if "omics" in self.modalities else None
 
     def _components(self, bag: Bag) -> Components:
         """Eq. 7-9, together for patients who have as many tokens."""
@@ -324,19 +328,19 @@ class MUST(Model):
         """Eq. 13: g_m against u^_m + what the others read in m."""
         free = self.config.decomposed == "free"
         whole = {m: g if free else g.detach() for m, g in parts.whole.items()}
-        return _total(self._distance(whole[m], parts.specific[m] + parts.read_in(m), parts) for m in self.modalities)
+        return total(self._distance(whole[m], parts.specific[m] + parts.read_in(m), parts) for m in self.modalities)
 
     def _shared_consistency(self, parts: Components) -> Float[Tensor, ""]:
         """Eq. 14, summed over pairs of modalities."""
         pairs = combinations(self.modalities, 2)
-        return _total(self._distance(parts.read_in(m), parts.read_in(n), parts) for m, n in pairs)
+        return total(self._distance(parts.read_in(m), parts.read_in(n), parts) for m, n in pairs)
 
     def _orthogonality(self, parts: Components) -> Float[Tensor, ""]:
         """Eq. 15: |cos| of specific components, and of each with what its modality reads in the others."""
         pairs = [(parts.specific[m], parts.specific[n]) for m, n in combinations(self.modalities, 2)]
         for m in self.modalities:
             pairs.append((parts.specific[m], parts.read_by(m)))
-        return _total(parts.over_complete(cosine_similarity(left, right, dim=-1).abs()) for left, right in pairs)
+        return total(parts.over_complete(cosine_similarity(left, right, dim=-1).abs()) for left, right in pairs)
 
     def _distance(self, left: Tensor, right: Tensor, parts: Components) -> Float[Tensor, ""]:
         """The squared distance of complete patients' vectors, over D as the config says."""
@@ -394,7 +398,3 @@ class MUST(Model):
         """The average of a generator's weights."""
         if progress.stage.startswith(GENERATOR):
             self._generator_of(progress.stage.removeprefix(GENERATOR)).after_step()
-
-
-def _total(terms: Iterable[Tensor]) -> Float[Tensor, ""]:
-    return torch.stack(list(terms)).sum()

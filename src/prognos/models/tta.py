@@ -24,6 +24,7 @@ Departures (each is an option; `tta-paper` follows the print, `tta-released` the
 """
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
@@ -148,18 +149,45 @@ class TTA(Model):
 
     def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
         """The transported mass, the confidence of Eq. 3, and the weights W of Eq. 12, one map a prototype."""
-        plan, sink = (prediction.evidence[name] for name in ("plan", "sink"))
-        probability = prediction.evidence["log_probability"]["histology"][patient].exp()
+        sink = prediction.evidence["sink"]
         found = []
         if sink is not None:
             mass = 1 - sink["histology"][patient]
             found.append(PatchMap("mass", "share of the patch that any prototype takes by transport, from 0 to 1", mass))
-        found.append(PatchMap("confidence", "probability of the patch's nearest prototype, from 0 to 1", probability.amax(dim=1)))
-        rows = None if plan is None else plan["histology"][patient]
-        weights = mixed_weights(probability, rows, mixing=self.config.mixing, renormalise=self.config.renormalise)
+        confidence = prediction.evidence["log_probability"]["histology"][patient].exp().amax(dim=1)
+        found.append(PatchMap("confidence", "probability of the patch's nearest prototype, from 0 to 1", confidence))
+        weights = self.prototype_weights(prediction, patient)["histology"]
         meaning = "weight of the patch in the prototype's token, from 0 to 1"
         found += [PatchMap(f"prototype {k + 1}", meaning, weights[:, k], "prototype") for k in range(weights.shape[1])]
         return tuple(found)
+
+    def prototype_banks(self) -> Mapping[str, Float[Tensor, "prototypes d_model"]]:
+        """The banks in the shared space, of unit length: one, or one a modality."""
+        banks = self.centroids if self.config.assignment == "kmeans" and self.config.together else self.prototypes
+        names = ("shared",) if self.n_banks == 1 else MODALITIES
+        return {name: normalize(bank.detach(), dim=-1, eps=NORM_FLOOR) for name, bank in zip(names, banks, strict=True)}
+
+    def prototype_weights(self, prediction: Prediction, patient: int) -> Mapping[str, Float[Tensor, "tokens prototypes"]]:
+        """W of Eq. 12."""
+        evidence, mixing = prediction.evidence, partial(mixed_weights, mixing=self.config.mixing, renormalise=self.config.renormalise)
+        plans = {m: None if evidence["plan"] is None else evidence["plan"][m][patient] for m in MODALITIES}
+        return {m: mixing(evidence["log_probability"][m][patient].exp(), plans[m]) for m in MODALITIES}
+
+    def steps_of_tokens(self, prediction: Prediction) -> Mapping[tuple[str, str], Float[Tensor, "batch tokens d_model"]]:
+        """The prototype tokens before and after APART."""
+        return {(step, m): prediction.evidence[f"tokens_{step}"][m] for step in ("before", "after") for m in MODALITIES}
+
+    def pathway_attention(self, bag: Bag, prediction: Prediction) -> Float[Tensor, "batch pathways"]:
+        """The co-attention that omics prototypes get, mean over all tokens that look, handed on to pathways by their shares of W."""
+        k = self.config.n_prototypes
+        real = torch.stack([bag["omics"].present, bag["histology"].present], dim=1).repeat_interleave(k, dim=1).float()
+        looked = torch.einsum("bq,bqk->bk", real, prediction.evidence["attention"][:, :, :k]) / real.sum(dim=1, keepdim=True)
+        found = looked.new_zeros(len(bag), bag["omics"].mask.shape[1])
+        for i in torch.nonzero(bag["omics"].present).flatten().tolist():
+            weights = self.prototype_weights(prediction, i)["omics"]
+            shares = weights / weights.sum(dim=0).clamp(min=NORM_FLOOR)
+            found[i, bag["omics"].mask[i]] = shares @ looked[i]
+        return found
 
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """Eq. 20: L_surv + lambda_contrast L_contrast + lambda_inst L_instance [+ agreement of views]."""
@@ -228,12 +256,13 @@ class TTA(Model):
         tokens = {"histology": patches, "omics": [x[m] for x, m in zip(pathways, omics.mask, strict=True)]}
         log_p = {m: by_patient(partial(self._log_probability, modality=m), tokens[m]) for m in MODALITIES}
         mass = self.mass(progress)
-        assignment = self._assign(tokens, log_p, mass)
+        attributing = torch.is_grad_enabled() and (histology.values.requires_grad or omics.values.requires_grad)
+        with torch.set_grad_enabled(attributing):  # Eq. 4-11 are constant in training; whoever attributes to inputs sees through them
+            assignment = self._assign(tokens, log_p, mass)
         return aggregate(tokens, log_p, assignment, mixing=self.config.mixing, renormalise=self.config.renormalise)
 
-    @torch.no_grad()
     def _assign(self, tokens: Rows, log_p: Rows, mass: float) -> Assignment:
-        """Eq. 4-11: the plan on detached costs, C = -log softmax(L), rows in the scale that Eq. 12 and 14 use."""
+        """Eq. 4-11: the plan for the costs C = -log softmax(L), rows in the scale that Eq. 12 and 14 use."""
         config = self.config
         if not config.together:
             return Assignment(None, None, None)

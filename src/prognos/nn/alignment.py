@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import log_softmax, one_hot
 
-from prognos.nn.transport import Plan, curriculum_plan, soft_sink_plan
+from prognos.nn.transport import Plan, curriculum_plan, differentiable_plan, soft_sink_plan
 
 Rows = dict[str, list[Tensor]]
 """For each modality, one (tokens, width) tensor a patient: never padded."""
@@ -127,7 +127,9 @@ def transport(
     scaled: bool = True,
     similar: tuple[float, Rows] | None = None,
 ) -> Assignment:
-    """The plan of each patient over the tokens of each group of modalities, Eq. 4-11, without gradient.
+    """The plan of each patient over the tokens of each group of modalities, Eq. 4-11.
+
+    Where gradients are enabled, the plan has one for the logits, unless its sink is soft or its cost has a semantic term.
 
     Args:
         log_p: log softmax of the logits; the cost is its negative (Eq. 4).
@@ -142,13 +144,14 @@ def transport(
     rows: Rows = {m: [] for group in groups for m in group}
     sink: Rows = {m: [] for group in groups for m in group}
     converged = []
+    solver = soft_sink_plan if soft_sink else differentiable_plan if similar is None and torch.is_grad_enabled() else curriculum_plan
     for group in groups:
         lengths = [[len(x) for x in patients] for patients in zip(*(log_p[m] for m in group), strict=True)]
-        cost = _padded([torch.cat([-log_p[m][i].detach() for m in group]) for i in range(len(lengths))])
+        cost = _padded([torch.cat([-log_p[m][i] for m in group]) for i in range(len(lengths))])
         points = None if similar is None else _padded([torch.cat([similar[1][m][i] for m in group]) for i in range(len(lengths))])
         n_tokens = torch.tensor([max(1, sum(n)) for n in lengths], device=cost.device)  # nobody's plan is cut away below
         mask = torch.arange(cost.shape[1], device=cost.device) < n_tokens[:, None]
-        solve = partial(soft_sink_plan if soft_sink else curriculum_plan, mass=mass, kl_weight=kl_weight, epsilon=epsilon, mask=mask)
+        solve = partial(solver, mass=mass, kl_weight=kl_weight, epsilon=epsilon, mask=mask)
         found = solve(cost) if points is None or similar is None else _pulled(solve, cost, points, similar[0])
         converged.append(found.converged)
         for i, n in enumerate(lengths):

@@ -20,14 +20,15 @@ class GatedAttention(nn.Module):
         d_hidden: width of the gate.
         dropout: dropout on both branches.
         maps: how many scores a token has; None for a single one without an axis of its own.
+        bias: whether scores have a bias, which a softmax over tokens takes out again.
     """
 
-    def __init__(self, d_model: int, d_hidden: int, dropout: float = 0.25, *, maps: int | None = None):
+    def __init__(self, d_model: int, d_hidden: int, dropout: float = 0.25, *, maps: int | None = None, bias: bool = True):
         super().__init__()
         self.maps = maps
         self.content = nn.Sequential(nn.Linear(d_model, d_hidden), nn.Tanh(), Dropout(dropout))
         self.gate = nn.Sequential(nn.Linear(d_model, d_hidden), nn.Sigmoid(), Dropout(dropout))
-        self.score = nn.Linear(d_hidden, maps or 1)
+        self.score = nn.Linear(d_hidden, maps or 1, bias=bias)
 
     def forward(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch_tokens_and_maps"]:
         """One score a token, or one a map, before the softmax over tokens."""

@@ -58,11 +58,6 @@ def top_patches(attention: Float[Tensor, " patches"], count: int) -> Int[Tensor,
     return attention.topk(min(count, len(attention))).indices.sort().values
 
 
-def spread_patches(patches: int, count: int) -> Int[Tensor, " top"]:
-    """Places of `count` patches, evenly spread over the slide's order; all of fewer."""
-    return torch.linspace(0, max(0, patches - 1), min(count, patches)).round().long()
-
-
 class AdaptiveGroups(nn.Module):
     """Genes -> one token a group, where each gene's shares in the groups are learnt.
 

@@ -1,6 +1,6 @@
 """Blocks of MUST: one stream a modality, cross-attention pooled to a vector, the low-rank projector."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, permutations, product
 from typing import Any, Literal, NamedTuple
 
@@ -90,6 +90,11 @@ class Components(NamedTuple):
         """The mean over complete patients; 0 without one."""
         complete = self.complete
         return (values * complete).sum() / complete.sum().clamp(min=1)
+
+
+def total(terms: Iterable[Float[Tensor, ""]]) -> Float[Tensor, ""]:
+    """The sum of some terms of a loss."""
+    return torch.stack(list(terms)).sum()
 
 
 def encoded_alike(bag: Bag, modalities: Sequence[str]) -> list[list[int]]:
@@ -187,6 +192,11 @@ class GroupStream(nn.Module):
         attended = self._attended(groups)
         tokens = attended[..., 1:, :]
         return Encoded(attended[..., 0, :], self.specific(tokens), tokens)
+
+    @torch.no_grad()
+    def looked_at(self, groups: Float[Tensor, "*batch groups widest"]) -> Float[Tensor, "*batch groups"]:
+        """How much [CLS_uG] looks at each group, mean of the heads; sums to at most 1."""
+        return self.specific.attention(self._attended(groups)[..., 1:, :])
 
     def _attended(self, groups: Float[Tensor, "*batch groups widest"]) -> Float[Tensor, "*batch tokens d_model"]:
         tokens = with_class(self.global_token, self.embed(groups))

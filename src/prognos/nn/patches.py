@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -64,6 +64,11 @@ def in_order(parts: Sequence[Float[Tensor, "_ *width"]], groups: Sequence[Sequen
     """The rows of patients computed in groups, in the order of their places and in single precision at least."""
     rows = torch.cat([part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts])
     return rows[torch.as_tensor([place for group in groups for place in group], device=rows.device).argsort()]
+
+
+def spread_patches(patches: int, count: int) -> Int[Tensor, " top"]:
+    """Places of `count` patches, evenly spread over the slide's order; all of fewer."""
+    return torch.linspace(0, max(0, patches - 1), min(count, patches)).round().long()
 
 
 class PatchEncoder(nn.Module):

@@ -26,7 +26,7 @@ def quantile_cuts(time: Float[Tensor, " batch"], event: Bool[Tensor, " batch"], 
 
 
 def likelihood_loss(
-    hazard_logits: Float[Tensor, "batch bins"], bin: Int[Tensor, " batch"], event: Bool[Tensor, " batch"]
+    hazard_logits: Float[Tensor, "batch bins"], bin: Int[Tensor, " batch"], event: Bool[Tensor, " batch"], *, censored_weight: float = 1.0
 ) -> Float[Tensor, ""]:
     """Negative log-likelihood of discrete survival, averaged over patients.
 
@@ -37,13 +37,14 @@ def likelihood_loss(
         hazard_logits: logit of h.
         bin: y = searchsorted(cuts, time, side="right"), from 0.
         event: True when observed.
+        censored_weight: of the term of a censored patient. Published code writes it 1 - alpha; below 1 this is no likelihood any more.
     """
     log_hazard, log_survived = logsigmoid(hazard_logits), logsigmoid(-hazard_logits)
     log_survival = torch.cumsum(log_survived, dim=1)
     at_end = log_survival.gather(1, bin[:, None]).squeeze(1)  # log S_{y+1}
     before = at_end - log_survived.gather(1, bin[:, None]).squeeze(1)  # log S_y
     of_event = before + log_hazard.gather(1, bin[:, None]).squeeze(1)
-    return -torch.where(event, of_event, at_end).mean()
+    return -torch.where(event, of_event, censored_weight * at_end).mean()
 
 
 def marginal_hazards(bin: Int[Tensor, " batch"], event: Bool[Tensor, " batch"], n_bins: int) -> Float[Tensor, " bins"]:
@@ -65,12 +66,14 @@ class DiscreteHead(nn.Module):
     Args:
         d_in: width of the features.
         n_bins: bins asked for; where training quantiles coincide fewer are used.
+        censored_weight: see `likelihood_loss`.
     """
 
     shares_risk_set = False
 
-    def __init__(self, d_in: int, n_bins: int = 4):
+    def __init__(self, d_in: int, n_bins: int = 4, *, censored_weight: float = 1.0):
         super().__init__()
+        self.censored_weight = censored_weight
         self.hazard = nn.Linear(d_in, n_bins)
         self.n_bins = n_bins
         self.register_buffer("cuts", torch.arange(1, n_bins, dtype=torch.float64))
@@ -85,7 +88,7 @@ class DiscreteHead(nn.Module):
         """Eq. 55 over this batch; patients of other batches do not matter to it."""
         assert prediction.hazard_logits is not None
         bin = torch.searchsorted(self.cuts, survival.time.double(), right=True)
-        return likelihood_loss(prediction.hazard_logits.float(), bin, survival.event)
+        return likelihood_loss(prediction.hazard_logits.float(), bin, survival.event, censored_weight=self.censored_weight)
 
     def learn_marginal(self, survival: Survival) -> None:
         """Cuts at quantiles of the training fold's event times, which are never learnt again; biases start at its marginal hazards.

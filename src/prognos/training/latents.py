@@ -45,7 +45,7 @@ def run_latent_stage(
     assert stage.latents is not None
     how = stage.latents
     rows = parted(dict(model.latents(fold, stage)), how, seed=seed, stage=stage.name)
-    optimiser = make_optimiser(model.trained_in(stage), stage.learning_rate, recipe.weight_decay)
+    optimiser = make_optimiser(model.trained_in(stage), stage.learning_rate, recipe.weight_decay, recipe.optimiser)
     log: Log = []
     best: dict[str, Tensor] = {}
     found = load_checkpoint(checkpoint, fingerprint) if checkpoint else None

@@ -38,7 +38,7 @@ def run_stage(
         checkpoint: file to go on from and to write to; none when empty.
         fingerprint: identity of the fit; a checkpoint of another one is ignored.
     """
-    optimiser = make_optimiser(model.trained_in(stage), stage.learning_rate, recipe.weight_decay)
+    optimiser = make_optimiser(model.trained_in(stage), stage.learning_rate, recipe.weight_decay, recipe.optimiser)
     log: Log = []
     found = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
     if found is not None:

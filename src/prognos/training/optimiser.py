@@ -8,15 +8,35 @@ from torch import nn
 
 from prognos.training.recipe import TrainingConfig
 
+MOMENTUM = 0.9
 
-def make_optimiser(parameters: Iterable[tuple[str, nn.Parameter]], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW; matrices decay, and biases (also when several layers' are stacked), norms and other vectors do not."""
+
+def make_optimiser(
+    parameters: Iterable[tuple[str, nn.Parameter]], learning_rate: float, weight_decay: float, kind: str = "adamw"
+) -> torch.optim.Optimizer:
+    """The optimiser of a stage; matrices decay, and biases (also when several layers' are stacked), norms and other vectors do not.
+
+    Args:
+        parameters: by name.
+        learning_rate: peak.
+        weight_decay: decoupled from the gradient in AdamW, added to the gradient in the others.
+        kind: `adamw`, `adam`, `radam`, or `sgd` with a momentum of 0.9.
+    """
     trained = [(p, p.ndim > 1 and not name.endswith("bias")) for name, p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p, decays in trained if decays], "weight_decay": weight_decay},
         {"params": [p for p, decays in trained if not decays], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    match kind:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+        case "adam":
+            return torch.optim.Adam(groups, lr=learning_rate, fused=True)
+        case "radam":
+            return torch.optim.RAdam(groups, lr=learning_rate)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=learning_rate, momentum=MOMENTUM)
+    raise ValueError(f"no optimiser is called {kind!r}; choose adamw, adam, radam or sgd.")
 
 
 def learning_rate(recipe: TrainingConfig, peak: float, step: int, n_steps: int) -> float:

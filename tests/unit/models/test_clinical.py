@@ -30,6 +30,10 @@ class Fold:
             mask = torch.ones(len(values), 1, dtype=torch.bool)
             yield Bag(self.patients[start : start + batch_size], {"clinical": Tokens(values, mask)})
 
+    def tokens(self, modality: str):
+        """Never asked for here."""
+        raise NotImplementedError
+
 
 def fold(effect: float, n: int = 80, seed: int = 0, sites: tuple[str, ...] | None = None) -> Fold:
     """Exponential times whose log-hazard is `effect` times the first column; a third of the patients is censored."""

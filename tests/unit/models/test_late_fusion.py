@@ -57,6 +57,10 @@ class Fold:
     def bags(self, batch_size=1):
         yield self.whole
 
+    def tokens(self, modality: str):
+        """Never asked for here."""
+        raise NotImplementedError
+
 
 def learnt(train: Bag) -> LateFusion:
     model = LateFusion(LateFusionConfig(), InputShape(d_patch=1, n_genes=1))

@@ -16,9 +16,9 @@ from prognos.nn.mcti import (
     TransportGuidedAttention,
     affinities,
     guidance,
-    spread_patches,
     top_patches,
 )
+from prognos.nn.patches import spread_patches
 from prognos.nn.transport import log_domain_plan
 
 D = 8

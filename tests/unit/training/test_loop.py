@@ -85,6 +85,30 @@ def test_a_frozen_parameter_is_not_given_to_the_optimiser():
     )
 
 
+@pytest.mark.parametrize(("kind", "step"), [("adamw", 0.1), ("adam", 0.1), ("sgd", 0.2)])
+def test_the_first_step_of_each_optimiser_is_its_own(kind, step):
+    """With a gradient of 2 and a rate of 0.1: Adam's first step is the rate; gradient descent's the rate times the gradient."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = make_optimiser([("weight", weight)], 0.1, 0.0, kind)
+    weight.grad = torch.tensor([2.0])
+    optimiser.step()
+    assert float(weight.detach()) == pytest.approx(-step, rel=1e-6)
+
+
+def test_rectified_adam_begins_without_the_second_moment():
+    """Its first steps are those of momentum: the rate times the gradient, as the variance is not known yet."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = make_optimiser([("weight", weight)], 0.1, 0.0, "radam")
+    weight.grad = torch.tensor([2.0])
+    optimiser.step()
+    assert float(weight.detach()) == pytest.approx(-0.2, rel=1e-6)
+
+
+def test_an_unknown_optimiser_is_refused():
+    with pytest.raises(ValueError, match="no optimiser is called 'lion'; choose adamw, adam, radam or sgd"):
+        make_optimiser([("weight", torch.nn.Parameter(torch.zeros(1)))], 0.1, 0.0, "lion")
+
+
 # Windows
 
 

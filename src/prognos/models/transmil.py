@@ -1,0 +1,84 @@
+"""TransMIL: self-attention over all patches of a patient through landmarks, with positions from convolutions.
+
+Z. Shao, H. Bian, Y. Chen, Y. Wang, J. Zhang, X. Ji, Y. Zhang, "TransMIL: Transformer based correlated multiple instance learning for
+whole slide image classification", NeurIPS 2021; with a survival head.
+
+Patch tokens and a class token go through a Nystrom attention layer, the sum of three depthwise convolutions over the tokens laid out as
+a square (PPEG), and a second Nystrom layer; the risk is read from the class token.
+
+Departures: patches stand in the order in which they are given, by rows of the slide (`order = "raster"` sorts them by their coordinates);
+positions and attention of a patient do not depend on padding, which nothing sees (see `prognos.nn.nystrom` for what is computed and
+what is the same in another order); Cox's loss by default.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Shaped
+from pydantic import Field
+from torch import Tensor, nn
+
+from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.nn.patches import PatchEncoder
+from prognos.nn.transmil import TransMILEncoder
+from prognos.risk import survival_head
+from prognos.types import Bag, InputShape, Prediction, Progress, Survival
+
+
+class TransMILConfig(ModelConfig):
+    """Hyperparameters of TransMIL."""
+
+    d_model: int = Field(256, ge=8, description="width of a token")
+    heads: int = Field(8, ge=1, description="heads of the attention")
+    landmarks: int = Field(128, ge=1, description="landmarks of the attention")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of what was attended")
+    order: Literal["given", "raster"] = Field("given", description="patches as given, or sorted by row and column of the slide")
+    zeros_in_front: bool = Field(False, description="zero tokens fill the landmarks up and take part, as in the published code")
+    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
+    n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
+    censored_weight: float = Field(1.0, ge=0, le=1, description="weight of the censored in the discrete likelihood")
+
+
+class TransMIL(Model):
+    """Patches -> tokens that know of each other -> class token -> risk. Evidence: `embedding` (batch, d_model)."""
+
+    Config = TransMILConfig
+    config: TransMILConfig
+    needs = Needs(modalities=("histology",))
+    ordered = True
+
+    def __init__(self, config: TransMILConfig, shape: InputShape):
+        super().__init__(config, shape)
+        self.patches = PatchEncoder(shape.d_patch, config.d_model, activation=nn.ReLU(), dropout=0.0)
+        self.encoder = TransMILEncoder(
+            config.d_model,
+            heads=config.heads,
+            landmarks=config.landmarks,
+            dropout=config.dropout,
+            zeros_in_front=config.zeros_in_front,
+        )
+        self.head = survival_head(config.survival, config.d_model, n_bins=config.n_bins, censored_weight=config.censored_weight)
+
+    def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
+        """The risk from the patches alone."""
+        embedding = torch.stack([self.encoder.first(self.patches(self._ordered(bag, i))) for i in range(len(bag))])
+        prediction = self.head(embedding)
+        return Prediction(prediction.risk, prediction.hazard_logits, {"embedding": embedding.detach()})
+
+    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
+        """The survival loss."""
+        return {"survival": self.head.loss(self(bag, progress), survival, beside)}
+
+    def _ordered(self, bag: Bag, patient: int) -> Float[Tensor, "patches d_patch"]:
+        """The patches of a patient in the order in which positions are given to them."""
+        tokens = bag["histology"]
+        rows = tokens.rows(patient)
+        if self.config.order == "given" or tokens.coords is None:
+            return rows
+        return rows[raster_order(tokens.coords[patient][tokens.mask[patient]])]
+
+
+def raster_order(coords: Shaped[Tensor, "patches 2"]) -> Shaped[Tensor, " patches"]:
+    """Places of patches sorted by y, then by x."""
+    by_column = coords[:, 0].argsort(stable=True)
+    return by_column[coords[by_column, 1].argsort(stable=True)]

@@ -1,0 +1,60 @@
+"""A few tokens of a patient -> one vector, as the co-attention models do on each side."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from prognos.nn.attention import FeedForward, GatedAttention
+from prognos.nn.multihead import MultiHeadAttention
+
+
+class TransformerLayer(nn.Module):
+    """tokens + attention(norm(tokens)), then tokens + network(norm(tokens)), for a few tokens.
+
+    Args:
+        d_model: width of a token.
+        heads: of the attention.
+        d_hidden: width of the network in between.
+        dropout: share of entries dropped in training.
+    """
+
+    def __init__(self, d_model: int, *, heads: int, d_hidden: int, dropout: float):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(d_model) for _ in range(2))
+        self.attention = MultiHeadAttention(d_model, heads, dropout=dropout)
+        self.network = FeedForward(d_model, d_hidden, dropout)
+
+    def forward(self, tokens: Float[Tensor, "batch tokens d_model"]) -> Float[Tensor, "batch tokens d_model"]:
+        """Tokens that know of each other."""
+        before, between = self.norms
+        normed = before(tokens)
+        tokens = tokens + self.attention(normed, normed)
+        return tokens + self.network(between(tokens))
+
+
+class TokenPool(nn.Module):
+    """Transformer layers, gated attention over the tokens, one dense layer.
+
+    Args:
+        d_model: width of a token.
+        heads: of the attention.
+        d_hidden: width of the networks inside the layers.
+        layers: how many.
+        dropout: share of entries dropped in training.
+    """
+
+    def __init__(self, d_model: int, *, heads: int, d_hidden: int, layers: int, dropout: float):
+        super().__init__()
+        self.mix = nn.Sequential(
+            *(TransformerLayer(d_model, heads=heads, d_hidden=d_hidden, dropout=dropout) for _ in range(layers)), nn.LayerNorm(d_model)
+        )
+        self.score = GatedAttention(d_model, d_model, dropout, bias=False)
+        self.dense = nn.Sequential(nn.Linear(d_model, d_model), nn.ReLU(), nn.Dropout(dropout))
+
+    def forward(
+        self, tokens: Float[Tensor, "batch tokens d_model"]
+    ) -> tuple[Float[Tensor, "batch d_model"], Float[Tensor, "batch tokens"]]:
+        """One vector a patient, and how much each token counts in it (rows sum to 1)."""
+        mixed = self.mix(tokens)
+        weights = torch.softmax(self.score(mixed), dim=1)
+        return self.dense((weights[:, :, None] * mixed).sum(dim=1)), weights
