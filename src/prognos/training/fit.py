@@ -24,6 +24,7 @@ from prognos.tokens.missing import missing_of, parse_pattern
 from prognos.training.checkpoint import Log
 from prognos.training.fitted import Fitted, filler_of
 from prognos.training.fold import Fold, evaluation_bags, feedable, having_any
+from prognos.training.inner_recalibration import inner_recalibration
 from prognos.training.latents import run_latent_stage
 from prognos.training.loop import run_stage
 from prognos.training.recipe import TrainingConfig
@@ -125,7 +126,7 @@ def fit(
     built.finish(fold, risk)
     marginal = MarginalHead()
     marginal.learn_baseline(risk, fold.survival.to("cpu"))
-    return Fitted(
+    fitted = Fitted(
         name=model,
         model=built,
         inputs=learnt_inputs,
@@ -139,6 +140,27 @@ def fit(
         filler=filler,
         subtypes=subtypes,
     )
+    return fitted if recipe.recalibration == "none" else _recalibrated(fitted, train, parts, options.folder)
+
+
+def _recalibrated(fitted: Fitted, train: Cohort, parts: Mapping[str, Fitted], folder: Path | None) -> Fitted:
+    """The model with what its training patients tell of its curves when they are held out of fits with the same settings."""
+
+    def again(like: Fitted, cohort: Cohort, place: Path | None, parts: Mapping[str, Fitted]) -> Fitted:
+        anew = {name: again(part, cohort, place / "parts" / name if place else None, {}) for name, part in parts.items()}
+        return fit(
+            cohort,
+            like.name,
+            seed=like.seed,
+            config=like.config.model_dump(),
+            training={**like.training.model_dump(), "missing": "none", "recalibration": "none"},  # `train` lacks already what it shall
+            inputs=like.inputs.config.model_dump(),
+            options=FitOptions(folder=place, parts=anew),
+        )
+
+    place = folder / "recalibration" if folder else None
+    learnt = inner_recalibration(train, fitted.seed, lambda cohort, part: again(fitted, cohort, part, parts), place)
+    return replace(fitted, recalibration=learnt)
 
 
 def _subtype_shares(train: Cohort) -> dict[str, float]:
@@ -199,6 +221,7 @@ def _parts(
 ) -> dict[str, Fitted]:
     """The fitted parts of a model made of others: the given ones, or fitted here."""
     fitted = {}
+    training = {**(training or {}), "recalibration": "none"}  # nobody reads the curves of a part
     for name in kind.needs.parts:
         folder = options.folder / "parts" / name if options.folder else None
         given = options.parts.get(name)

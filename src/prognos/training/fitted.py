@@ -1,7 +1,9 @@
 """A fitted model: everything that a new patient needs, in two plain files."""
 
 import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load as load_tensors
 from torch import nn
 
 from prognos import files
@@ -25,8 +27,13 @@ from prognos.tokens.fill import Filler, Policy
 from prognos.tokens.inputs import Inputs
 from prognos.training.checkpoint import load_state
 from prognos.training.fold import evaluation_bags, having_any
+from prognos.training.predictions import Predictions
+from prognos.training.recalibration import Recalibration
 from prognos.training.recipe import TrainingConfig
 from prognos.types import Bag, InputShape, Prediction
+
+Folder = Path | zipfile.Path
+"""A folder, or a place inside a zip."""
 
 FORMAT = 1
 """Version of the files that `Fitted.save` writes; a newer one is refused."""
@@ -36,43 +43,6 @@ INTERVAL = (5, 95)
 
 KEYS = ("format", "model", "config", "parts", "training", "seed", "threshold", "shape", "inputs", "weights_sha256", "provenance")
 """What fitted.json says."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Risks and survival curves of some patients.
-
-    Args:
-        patients: ids.
-        risk: one number a patient, higher = earlier event.
-        horizons: days.
-        survival: (patients, horizons).
-        without_input: True for patients that had none of the model's modalities; they get the median training risk and
-            the training fold's Kaplan-Meier curve.
-        not_converged: True for patients for whom an iteration inside the model (evidence `converged`) did not meet its tolerance.
-        low: 5th percentile of the risks of single draws of what a patient lacks; NaN where nothing was drawn.
-        high: the 95th percentile.
-        survival_low: (patients, horizons), the same of the curves.
-        survival_high: likewise.
-        similarities: cosines of vectors that the model shows in its evidence, by the names of the two; NaN for patients who lack one.
-        subtypes: classes, for models that learn them.
-        subtype_probabilities: (patients, classes), rows sum to 1; the training fold's shares for patients without input. None for
-            models that learn no subtypes.
-    """
-
-    patients: tuple[str, ...]
-    risk: np.ndarray
-    horizons: np.ndarray
-    survival: np.ndarray
-    without_input: np.ndarray
-    not_converged: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    survival_low: np.ndarray
-    survival_high: np.ndarray
-    similarities: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
-    subtypes: tuple[str, ...] = ()
-    subtype_probabilities: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +62,7 @@ class Fitted:
         provenance: what it was fitted on, in plain words and numbers.
         filler: what stands in for what a patient lacks, where the model does not see to that itself.
         subtypes: share of each class among the training patients with a label, for models that learn subtypes.
+        recalibration: of its survival curves, where it was asked for; never of its risks.
     """
 
     name: str
@@ -106,6 +77,7 @@ class Fitted:
     provenance: Mapping[str, Any]
     filler: Filler | None = None
     subtypes: Mapping[str, float] = field(default_factory=dict)
+    recalibration: Recalibration | None = None
 
     @property
     def shape(self) -> InputShape:
@@ -148,7 +120,7 @@ class Fitted:
         for bag, prediction in self.predictions(cohort, chosen, without=without, absent=absent):
             rows = [place[patient] for patient in bag.patients]
             risk[rows] = prediction.risk.double().cpu().numpy()
-            curves[rows] = self.model.head.survival_curve(prediction, grid.to(prediction.risk.device)).cpu().numpy()
+            curves[rows] = self._curves(prediction, grid)
             with_input[rows] = _has_input(bag, self.model).cpu().numpy()
             not_converged[rows] = _not_converged(prediction)
             if prediction.subtype_logits is not None:
@@ -183,8 +155,15 @@ class Fitted:
             drawn = self.model.draws(bag, draws)
         if not drawn:
             return None
-        curves = [self.model.head.survival_curve(prediction, grid.to(prediction.risk.device)).cpu().numpy() for prediction in drawn]
+        curves = [self._curves(prediction, grid) for prediction in drawn]
         return np.stack([prediction.risk.double().cpu().numpy() for prediction in drawn]), np.stack(curves)
+
+    def _curves(self, prediction: Prediction, grid: torch.Tensor) -> np.ndarray:
+        """Survival curves (batch, horizons), recalibrated where that was learnt."""
+        if self.recalibration is not None:
+            return self.recalibration.curves(prediction.risk.double().cpu().numpy() - self.threshold, grid.cpu().numpy())
+        survival = self.model.head.survival_curve(prediction, grid.to(prediction.risk.device))
+        return np.asarray(survival.cpu().numpy())
 
     def predictions(
         self,
@@ -261,21 +240,22 @@ class Fitted:
             "inputs": self.inputs.state(),
             "weights_sha256": digest,
             "provenance": dict(self.provenance),
+            "recalibration": None if self.recalibration is None else self.recalibration.state(),
         }
         files.write_json(folder / "fitted.json", described)
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Fitted":
-        """Reads what `save` wrote.
+    def load(cls, folder: str | Folder) -> "Fitted":
+        """Reads what `save` wrote, in a folder or inside a zip (`zipfile.Path`).
 
         Raises:
             ValueError: the folder is not a fitted model, is damaged, or was written by a newer version.
         """
-        folder = Path(folder)
+        folder = Path(folder) if isinstance(folder, str) else folder
         described = _described(folder)
         try:
-            state = load_file(folder / "weights.safetensors")
+            state = load_tensors((folder / "weights.safetensors").read_bytes())
         except Exception as error:
             raise ValueError(f"{folder / 'weights.safetensors'} cannot be read ({error}); fit the model again or copy it anew.") from error
         entry = entry_of(described["model"])
@@ -305,6 +285,7 @@ class Fitted:
             provenance=described["provenance"],
             filler=filler,
             subtypes=subtypes,
+            recalibration=Recalibration.from_state(described["recalibration"]) if described.get("recalibration") else None,
         )
 
 
@@ -320,7 +301,7 @@ def _whole(model: Model, marginal: MarginalHead, filler: Filler | None) -> nn.Mo
     return nn.ModuleDict({"model": model, "marginal": marginal} | ({} if filler is None else {"filler": filler}))
 
 
-def _described(folder: Path) -> dict[str, Any]:
+def _described(folder: Folder) -> dict[str, Any]:
     """fitted.json, checked against its version and the hash of the weights."""
     path = folder / "fitted.json"
     if not path.is_file():
@@ -389,5 +370,6 @@ def _shape_from(state: Mapping[str, Any]) -> InputShape:
     return InputShape(state["d_patch"], tuple(state["pathway_features"]), state["n_genes"], state["tables"])
 
 
-def _read_log(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, float_precision="round_trip") if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
+def _read_log(path: Folder) -> pd.DataFrame:
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return pd.read_csv(io.StringIO(text), float_precision="round_trip") if text.strip() else pd.DataFrame()

@@ -14,6 +14,7 @@ RULES = {
     "what is learnt is learnt from the training fold": [
         "tests/contract/test_fit.py::test_no_other_patient_and_no_global_seed_can_influence_a_fit",
         "tests/unit/study/test_run.py::test_only_training_patients_go_into_fit",
+        "tests/unit/training/test_recalibration.py::test_it_is_learnt_from_the_training_patients_alone",
     ],
     "bin edges travel with the model": [
         "tests/unit/training/test_honest_rules.py::test_bin_edges_travel_with_the_model",
