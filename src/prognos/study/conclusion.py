@@ -12,15 +12,17 @@ from prognos.cohort.folds import Folds
 from prognos.config import Recipe
 from prognos.models import MODELS
 from prognos.study import provenance
+from prognos.study.calibration import calibration_tables
 from prognos.study.claims import claims_of
 from prognos.study.comparison import Assessment, assess
 from prognos.study.fold import SIMILARITIES, SUBTYPES, told_of
 from prognos.study.gene_groups import GENE_GROUP_SETS, GENE_GROUPS
+from prognos.study.oracle import ORACLE
 from prognos.study.plan import BASE, Job, Plan, reference_of
 from prognos.study.study import read_table
 
 SIMULATED = "truth.json"
-_OF_SOME_MODELS = (SIMILARITIES, SUBTYPES, GENE_GROUPS, GENE_GROUP_SETS)
+_OF_SOME_MODELS = (SIMILARITIES, SUBTYPES, GENE_GROUPS, GENE_GROUP_SETS, ORACLE)
 _STRICTEST_FIRST = ("last", "inner", "oracle")
 
 
@@ -48,7 +50,8 @@ def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds
     files.write_csv(folder / "comparison.csv", _stamped(found.comparison, selections))
     reported = [job for job in plan.jobs if job.reported]
     told = {job.model: told_of(folder, job) or {} for job in reported if job.variant == "base"}
-    for name, table in claims_of(predictions, found, reference=reference, replicates=study.replicates).items():
+    claims = claims_of(predictions, found, reference=reference, replicates=study.replicates)
+    for name, table in {**claims, **calibration_tables(predictions, survival)}.items():
         files.write_csv(folder / name, table)
     oracle = sorted({model for (model, _), selection in selections.items() if selection == "oracle"})
     of_splits = [f"{name}: {text}" for name, made in folds.items() for text in made.warnings]

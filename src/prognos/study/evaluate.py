@@ -10,6 +10,7 @@ import pandas as pd
 
 from prognos import files
 from prognos.metrics import kaplan_meier, logrank
+from prognos.study.calibration import calibration_tables
 from prognos.study.claims import claims_of
 from prognos.study.comparison import assess
 from prognos.study.scoring import CELL, DEFAULTS, shortened
@@ -108,7 +109,8 @@ def evaluate(
         reference = "clinical" if "clinical" in models else None
     elif reference not in models:
         raise ValueError(f"the reference {reference!r} is not among the models: {', '.join(models)}.")
-    assessment = assess(table, curves, reference=reference, replicates=replicates, seed=seed, subtypes=classes)
+    training, of_training = _outcomes_of_predicted(table)
+    assessment = assess(table, curves, reference=reference, replicates=replicates, seed=seed, training=training, subtypes=classes)
     groups, group_curves, group_notes = _risk_groups(table)
     evaluation = Evaluation(
         table[list(PREDICTION_COLUMNS)].astype({"event": int}),
@@ -117,14 +119,23 @@ def evaluate(
         assessment.folds,
         groups,
         group_curves,
-        (*_other_parts(table), *notes, *assessment.notes, *group_notes),
+        (*(of_training or _other_parts(table)), *notes, *assessment.notes, *group_notes),
         warnings,
         None if classes is None else classes[list(SUBTYPE_COLUMNS)],
-        claims_of(table, assessment, reference=reference, replicates=replicates),
+        claims_of(table, assessment, reference=reference, replicates=replicates)
+        | ({} if curves is None else calibration_tables(table, curves)),
     )
     if out is not None:
         _write(evaluation, Path(out), {"time_unit": time_unit, "reference": reference, "replicates": replicates, "seed": seed})
     return evaluation
+
+
+def _outcomes_of_predicted(table: pd.DataFrame) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """Of tables of `prognos predict` alone, which have no folds: who censoring is learnt from, the patients themselves, and a note."""
+    if "filled_by" not in table.columns or table["filled_by"].isna().any():
+        return None, ()
+    own = table.drop_duplicates(["cohort", "patient_id"])[["cohort", "time", "event"]]
+    return own, ("no model was trained on these patients: censoring, and the Kaplan-Meier curve to beat, are learnt from themselves.",)
 
 
 def read_predictions(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
@@ -212,6 +223,8 @@ def _read_text(path: Path, defects: list[str]) -> pd.DataFrame | None:
 
 def _filled(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The optional columns with their defaults, also where a cell is empty."""
+    if "filled_by" in table.columns:  # of `prognos predict`: what each patient lacked, not a pattern that a study took from everyone
+        table = table.drop(columns="missing", errors="ignore")
     stem = path.name.removesuffix(".gz").removesuffix(".csv")
     for name, value in {"model": stem, **DEFAULTS}.items():
         if name not in table.columns:

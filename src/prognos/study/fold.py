@@ -1,7 +1,7 @@
 """One job of a study: a model is fitted on the training part of one fold and then asked about its test part.
 
-Only `train` goes into `fit`. The one exception is the selection `oracle`, which exists to show what choosing the epoch on the
-reported fold does to a number; it is named in the recipe and stamped in every table.
+Only `train` goes into `fit`. The exceptions exist to show what choosing the epoch on the reported fold does to a number: the selection
+`oracle`, named in the recipe and stamped in every table, and `oracle_warning`, which watches the test part and changes nothing.
 """
 
 import json
@@ -19,6 +19,7 @@ from prognos.cohort import Cohort
 from prognos.cohort.folds import inner_split
 from prognos.study.canary import permuted
 from prognos.study.gene_groups import group_tables
+from prognos.study.oracle import ORACLE, oracle_row, unwatched
 from prognos.study.plan import CANARY, Job
 from prognos.tokens.inputs import MissingModality
 from prognos.tokens.missing import Pattern, missing_of
@@ -50,6 +51,7 @@ class Shared:
         fit: `prognos.training.fit`, or something with its signature.
         load: reads what a fitted model saved; for the parts of late fusion.
         variants: whether fits may share stages of training.
+        oracle_warning: whether the test part is scored after every epoch, for oracle.csv; nothing is learnt from it or chosen on it.
     """
 
     run: Path
@@ -58,6 +60,7 @@ class Shared:
     fit: Callable[..., Any]
     load: Callable[[Path], Any]
     variants: bool = False
+    oracle_warning: bool = False
 
 
 def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[str, Any]:
@@ -76,7 +79,11 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
         fitted, epochs = _fitted(job, shared, (train, test), report)
     except MissingModality as reason:
         return _leave(folder, {"seconds": round(time.monotonic() - started, 2), "not_applicable": str(reason)})
+    seen = oracle_row(fitted.log, _of_job(job)) if _watches(job, shared) else None
+    fitted = unwatched(fitted) if _watches(job, shared) else fitted
     fitted.save(folder)
+    if seen is not None:
+        files.write_csv(folder / ORACLE, seen)
     for name, table in group_tables(fitted, train, _of_job(job)).items():
         files.write_csv(folder / name, table)
     predictions, survival, subtypes = [], [], []
@@ -177,13 +184,15 @@ def _fitted(job: Job, shared: Shared, parts: tuple[Cohort, Cohort], report: Call
     fitted_parts = {name: shared.load(shared.run / place) for name, place in job.parts.items()}
     if job.selection == "last":
         stages = shared.run / STAGES if shared.variants else None
-        options = FitOptions(folder=folder, parts=fitted_parts, progress=_share(report, 0.0, 1.0), stages=stages)
+        watched = test if _watches(job, shared) else None
+        options = FitOptions(folder=folder, parts=fitted_parts, validation=watched, progress=_share(report, 0.0, 1.0), stages=stages)
         return shared.fit(train, job.model, options=options, **settings), None
     chosen = folder / "selection.json"
     if not chosen.is_file():
         learnt, watched = _inner_parts(train, job.seed) if job.selection == "inner" else (train, test)
         trial = FitOptions(folder=folder / job.selection, parts=fitted_parts, validation=watched, progress=_share(report, 0.0, 0.5))
-        log = shared.fit(learnt, job.model, options=trial, **settings).log
+        without = {**settings, "training": {**job.training, "recalibration": "none"}}
+        log = shared.fit(learnt, job.model, options=trial, **without).log
         files.write_csv(folder / f"selection_{job.selection}.csv", log)
         files.write_json(chosen, {"selection": job.selection, "epochs": best_epoch(log)})
     epochs = json.loads(chosen.read_text(encoding="utf-8"))["epochs"]
@@ -191,6 +200,11 @@ def _fitted(job: Job, shared: Shared, parts: tuple[Cohort, Cohort], report: Call
         settings["training"] = {**job.training, "stop_after": epochs}
     options = FitOptions(folder=folder, parts=fitted_parts, progress=_share(report, 0.5, 1.0))
     return shared.fit(train, job.model, options=options, **settings), epochs
+
+
+def _watches(job: Job, shared: Shared) -> bool:
+    """Whether the concordance on the test part is logged beside a fit that takes its last epoch."""
+    return shared.oracle_warning and job.selection == "last" and job.variant != CANARY and job.reported
 
 
 def _inner_parts(train: Cohort, seed: int) -> tuple[Cohort, Cohort]:

@@ -152,6 +152,11 @@ def check_names(recipe: Recipe) -> None:
                 raise ConfigError(f"{where}: {unknown('model', name, MODELS)}")
     if study.reference and study.reference not in study.models:
         raise ConfigError(f"study.reference: {study.reference!r} is not one of the study's models ({', '.join(study.models)}); add it.")
+    if study.oracle_warning and study.selection != "last":
+        raise ConfigError(
+            "study.oracle_warning compares the last epoch with the best one on the reported fold, and study.selection is "
+            f"{study.selection!r}: set it to 'last', or leave the warning out."
+        )
     for name in study.metrics or ():
         if name not in METRICS:
             raise ConfigError(f"study.metrics: {unknown('metric', name, METRICS)}")

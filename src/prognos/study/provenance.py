@@ -63,6 +63,7 @@ def cohort_facts(cohort: Cohort, folds: Folds) -> dict[str, Any]:
         "median_follow_up_days": _known(median_follow_up(cohort.time, cohort.event)),
         "modalities": {modality: int(cohort.has(modality).sum()) for modality in cohort.modalities},
         "exclusions": [{"rule": exclusion.rule, "count": len(exclusion.patients)} for exclusion in cohort.exclusions],
+        "overview": overview(cohort),
         "notes": list(cohort.notes),
         "gene_sets": {name: _coverage(sets, cohort) for name, sets in cohort.gene_sets.items()},
         "patches": _patches(cohort),
@@ -72,6 +73,27 @@ def cohort_facts(cohort: Cohort, folds: Folds) -> dict[str, Any]:
         "split_note": folds.note,
         "detectable_difference": _known(detectable_difference(cohort.time, cohort.event, fold)),
     }
+
+
+def overview(cohort: Cohort) -> dict[str, list[dict[str, Any]]]:
+    """Patients and events by combination of modalities and by site, the largest first; sites without their names."""
+    has = {name: np.asarray(cohort.has(name), dtype=bool) for name in cohort.modalities}
+    event = np.asarray(cohort.event, dtype=bool)
+    owned = [" + ".join(name for name, present in has.items() if present[row]) for row in range(len(cohort))]
+    combined = [{"modalities": name, **count} for name, count in _counted(owned, event)]
+    known = np.array([bool(site) for site in cohort.sites], dtype=bool)
+    sites = [count for _, count in _counted(np.asarray(cohort.sites)[known].tolist(), event[known])]
+    return {"combinations": combined, "sites": sites}
+
+
+def _counted(names: Sequence[str], event: np.ndarray) -> list[tuple[str, dict[str, int]]]:
+    """Patients and events of each name, those with most patients first."""
+    counts: dict[str, dict[str, int]] = {}
+    for name, had in zip(names, event.tolist(), strict=True):
+        count = counts.setdefault(str(name), {"patients": 0, "events": 0})
+        count["patients"] += 1
+        count["events"] += had
+    return sorted(counts.items(), key=lambda item: (-item[1]["patients"], -item[1]["events"], item[0]))
 
 
 def _coverage(sets: Mapping[str, Sequence[str]], cohort: Cohort) -> dict[str, int]:

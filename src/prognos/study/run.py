@@ -20,6 +20,7 @@ import torch
 
 from prognos import files, runtime
 from prognos.cohort import Cohort
+from prognos.cohort.competing import competing_events
 from prognos.cohort.folds import Folds, folds_of
 from prognos.cohort.subtype import Classes
 from prognos.config import Recipe, flat, make_recipe, recipe_values, to_toml
@@ -27,6 +28,7 @@ from prognos.study import provenance
 from prognos.study.conclusion import collect, conclude
 from prognos.study.engine import default_workers, engine
 from prognos.study.enough import check_training_parts
+from prognos.study.evidence import collect_evidence
 from prognos.study.fold import STAGES, Shared, run_job, told_of
 from prognos.study.plan import Job, Plan, make_plan
 from prognos.study.study import Study
@@ -35,7 +37,9 @@ from prognos.training import Fitted, fit
 
 log = logging.getLogger("prognos")
 
-_FREE_TO_CHANGE = ("study.workers",)
+COMPETING = "competing.csv"
+"""Of cohorts that know who died without the event: patient_id, competing (1 or 0), cohort."""
+_FREE_TO_CHANGE = ("study.workers", "study.evidence")
 
 
 class RunError(ValueError):
@@ -135,13 +139,17 @@ def run_cohorts(
     of_patient = {name: made.fold for name, made in folds.items()}
     check_training_parts(plan, cohorts, of_patient)
     fit_model, load = training or (fit, Fitted.load)
-    shared = Shared(folder, cohorts, of_patient, fit_model, load, variants=bool(recipe.study.variants))
+    shared = Shared(
+        folder, cohorts, of_patient, fit_model, load, variants=bool(recipe.study.variants), oracle_warning=recipe.study.oracle_warning
+    )
     with files.locked(folder):
         record = _begin(folder, recipe, cohorts, folds, command, claim(folder, recipe, resume))
         _do_jobs(plan, shared, recipe.study.workers, progress)
         collect(folder, plan)
         conclude(folder, recipe, plan, folds, record)
         shutil.rmtree(folder / STAGES, ignore_errors=True)
+    if recipe.study.evidence:
+        collect_evidence(folder, cohorts)
     return Study(folder)
 
 
@@ -233,8 +241,17 @@ def _begin(
     splits = [made.fold.rename_axis("patient_id").reset_index().assign(cohort=name) for name, made in folds.items()]
     columns = ["patient_id", "fold", "cohort"] if len(cohorts) > 1 else ["patient_id", "fold"]
     files.write_csv(folder / "splits.csv", pd.concat(splits, ignore_index=True)[columns])
+    competing = [found.rename_axis("patient_id").reset_index().assign(cohort=name) for name, found in _competing(cohorts).items()]
+    if competing:
+        files.write_csv(folder / COMPETING, pd.concat(competing, ignore_index=True).astype({"competing": int}))
     files.write_json(folder / "provenance.json", record)
     return record
+
+
+def _competing(cohorts: Mapping[str, Cohort]) -> dict[str, pd.Series]:
+    """Who had a competing event, of the cohorts that know it."""
+    found = {name: competing_events(cohort) for name, cohort in cohorts.items()}
+    return {name: events for name, events in found.items() if events is not None}
 
 
 def _host_settings() -> dict[str, Any]:

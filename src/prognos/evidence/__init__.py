@@ -1,0 +1,1 @@
+"""What fitted models show of patients whom they were not trained on, beside the risk."""
