@@ -9,12 +9,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PLACES = {
+    "Bundle": "prognos.bundle:Bundle",
     "Cohort": "prognos.cohort:Cohort",
     "Fitted": "prognos.training:Fitted",
     "MODELS": "prognos.models:MODELS",
     "METRICS": "prognos.metrics:METRICS",
     "Recipe": "prognos.config:Recipe",
     "Study": "prognos.study.study:Study",
+    "SurvivalEstimator": "prognos.estimator:SurvivalEstimator",
     "Truth": "prognos.cohort.simulate:Truth",
     "check": "prognos.cohort.check:check",
     "cross_validate": "prognos.study.run:cross_validate",
@@ -22,6 +24,7 @@ _PLACES = {
     "fit": "prognos.training:fit",
     "import_table": "prognos.cohort.importers:import_table",
     "load": "prognos.predict:load",
+    "make_bundle": "prognos.bundle:make_bundle",
     "read_recipe": "prognos.config:read_recipe",
     "run": "prognos.study.run:run",
     "simulate": "prognos.cohort.simulate:simulate",

@@ -16,7 +16,7 @@ from prognos.interpret.maps import PatientMaps, SlideMaps, check_explainable, ma
 from prognos.interpret.page import PageTexts, page
 from prognos.interpret.pictures import save_png
 from prognos.slides.reading import SUFFIXES, Slide, SlideError, slide_id_of
-from prognos.training import Fitted
+from prognos.training import Fitted, Folder
 
 TOP = 16
 """Patches of each map that are cut out."""
@@ -121,7 +121,7 @@ def table(maps: PatientMaps) -> pd.DataFrame:
     return pd.concat([_rows(maps, slide) for slide in maps.slides], ignore_index=True)
 
 
-def fold_to_explain(folders: Sequence[Path], patient: str) -> tuple[Path, str]:
+def fold_to_explain(folders: Sequence[Folder], patient: str) -> tuple[Folder, str]:
     """The fitted model to explain among several, and why: one whose test fold had the patient, else the first.
 
     Args:
@@ -132,13 +132,13 @@ def fold_to_explain(folders: Sequence[Path], patient: str) -> tuple[Path, str]:
         return folders[0], ""
     for folder in folders:
         path = folder / "predictions.csv"
-        if path.is_file() and patient in set(pd.read_csv(path, usecols=["patient_id"], dtype=str)["patient_id"]):
+        if isinstance(path, Path) and path.is_file() and patient in set(pd.read_csv(path, usecols=["patient_id"], dtype=str)["patient_id"]):
             return folder, f"Of {len(folders)} fitted models this is {_name(folder)}, which was tested on this patient and not trained."
     return folders[0], f"Of {len(folders)} fitted models this is {_name(folders[0])}, the first; the others may have looked elsewhere."
 
 
-def _name(folder: Path) -> str:
-    return "/".join(folder.parts[-2:])
+def _name(folder: Folder) -> str:
+    return "/".join(Path(str(folder)).parts[-2:])
 
 
 def _rows(maps: PatientMaps, slide: SlideMaps) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from prognos.cli import cohorts, explain, models, slides, studies
+from prognos.cli import bundle, cohorts, explain, models, predict, slides, studies
 from prognos.cli.terminal import guarded
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ for verb, function, example in (
     ("import", cohorts.import_, "prognos import mcat tcga_blca_all_clean.csv.zip --out tcga-blca"),
     ("slides", slides.slides, "prognos slides slides/ --out my-cohort/features --mpp 0.5"),
     ("run", studies.run, "prognos run recipes/tta.toml --set cohort.path=tcga-blca --set cohort.endpoint=dss"),
-    ("predict", models.predict, "prognos predict runs/tta-20260101-120000 --model tta --cohort new-patients --out predicted"),
+    ("predict", predict.predict, "prognos predict tta.zip --cohort new-patients --patient ID --out predicted"),
     (
         "explain",
         explain.explain,
@@ -32,6 +32,7 @@ for verb, function, example in (
     ),
     ("evaluate", studies.evaluate, "prognos evaluate theirs.csv ours.csv --out compared --time-unit months"),
     ("report", studies.report, "prognos report runs/tta-20260101-120000"),
+    ("bundle", bundle.bundle, "prognos bundle runs/tta-20260101-120000 --model tta --out tta.zip"),
     ("models", models.models, "prognos models --measure"),
 ):
     app.command(verb, epilog=f"Example: {example}", short_help=inspect.getdoc(function))(guarded(function))

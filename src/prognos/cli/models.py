@@ -1,45 +1,15 @@
-"""The verbs about models: predict, models."""
+"""The verb about the table of models: models."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from prognos.cli.cohorts import Quiet
-from prognos.cli.terminal import WIDTH, say, tell
+from prognos.cli.terminal import WIDTH, tell
 
 N_PATCHES, D_PATCH, N_PATHWAYS, N_GENES = 4096, 1024, 50, 4241
 """What the cost of a model is measured on: a bag and gene sets as in TTA's paper."""
-
-
-def predict(
-    fitted: Annotated[Path, typer.Argument(help="A fold folder, or a run with --model.", metavar="FITTED")],
-    cohort: Annotated[Path, typer.Option(help="Cohort folder of the new patients; they need no outcome.")],
-    out: Annotated[Path, typer.Option(help="Folder for predictions.csv, survival.csv.gz and pages.")],
-    model: Annotated[str | None, typer.Option(help="Which model of a run: NAME or NAME@VARIANT.")] = None,
-    patient: Annotated[list[str], typer.Option(help="This patient only, with a page; may be repeated.")] = [],  # noqa: B006
-    without: Annotated[list[str], typer.Option(help="A modality to leave out; may be repeated.")] = [],  # noqa: B006
-    quiet: Quiet = False,
-) -> None:
-    """New patients: risk, survival curve, risk group, and what was missing."""
-    from prognos import predict as prediction
-    from prognos import runtime
-    from prognos.cohort import Cohort
-
-    runtime.apply_host_settings()
-    folders = prediction.fitted_folders(fitted, model)
-    patients = Cohort.read(cohort, outcome=False)
-    answer = prediction.predict(folders, patients, patients=patient or None, without=without)
-    written = prediction.write(answer, out, pages=patient)
-    for warning in answer.warnings:
-        say(f"warning: {warning}")
-    if not quiet:
-        say(f"{len(answer.table)} patients, {answer.n_models} fitted model{'s' if answer.n_models > 1 else ''}")
-        for one in patient:
-            say(prediction.told(answer, one))
-    for path in written:
-        tell(str(path))
 
 
 def models(

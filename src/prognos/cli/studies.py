@@ -103,12 +103,15 @@ def evaluate(
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    figures: Annotated[bool, typer.Option("--figures", help="Also write every figure as SVG, PDF and CSV into RUN/figures.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """(Re)make the page of a run from the files in its folder."""
     from prognos.report import build
 
-    tell(f"report: {build(run)}")
+    tell(f"report: {build(run, figures=figures)}")
+    if figures:
+        tell(f"figures: {run / 'figures'}")
 
 
 def _run(recipe: Any, out: Path | None, *, resume: bool, quiet: bool) -> None:
