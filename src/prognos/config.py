@@ -93,6 +93,8 @@ class StudySection(Section):
     reference: str | None = Field(None, description="the model that differences are taken to; clinical, else the first model")
     n_folds: int = Field(5, ge=2, description="for cohorts without splits.csv")
     canary: bool = Field(False, description="run the same pipeline on permuted labels too")
+    evidence: bool = Field(False, description="collect what the fitted models look at when all is done, as 'prognos explain RUN' does")
+    oracle_warning: bool = Field(False, description="say how much better the best epoch on the reported fold would have looked")
     variants: tuple[Variant, ...] = ()
     metrics: tuple[str, ...] | None = Field(None, min_length=1, description="which metrics; all when left out")
     replicates: int = Field(1000, ge=0, description="bootstrap replicates of every interval; 0 for none")

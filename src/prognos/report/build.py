@@ -1,5 +1,6 @@
 """A run folder becomes one self-contained HTML page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,40 +10,62 @@ import pandas as pd
 from markupsafe import Markup
 
 from prognos import files
+from prognos.report.drawings import FOLDER, Drawing, drawings, write_drawings
 from prognos.report.figures import FIGURES
-from prognos.report.figures.style import inline_svg
+from prognos.report.figures.style import themed_svg
 from prognos.report.run_folder import RunFolder, read_run_folder
 from prognos.report.sections import SECTIONS
+from prognos.report.tables import csv_link
 from prognos.report.verdicts import CANARY
 
-MOST_CHARACTERS = 6_500_000  # of drawings; the page stays below 8 MB
+MOST_CHARACTERS = 5_500_000  # of drawings
+MOST_OF_DATA = 1_200_000  # characters of their numbers; with both the page stays below 8 MB
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One drawing of the page; without svg it was left out to keep the page small."""
+    """One drawing of the page.
 
+    Args:
+        title: what it shows.
+        name: of its files.
+        svg: the drawing; None where it was left out to keep the page small.
+        data: its numbers as a link that holds them; None likewise.
+    """
+
+    title: str
     name: str
     svg: Markup | None
+    data: str | None
 
 
-def build(run_folder: Path, *, path: Path | None = None) -> Path:
+def build(run_folder: Path, *, path: Path | None = None, figures: bool = False) -> Path:
     """Writes the report of a run and returns where it lies.
 
     Args:
         run_folder: what `prognos run` or `prognos evaluate` wrote; nothing else is read.
         path: where to write; `report.html` in the run folder when not given.
+        figures: also write every drawing, as SVG, PDF and CSV, into `figures` beside the page.
 
     Raises:
         RunFolderError: the folder, its predictions or its comparison are not there or not as they should be.
     """
     target = run_folder / "report.html" if path is None else path
-    files.write_text(target, page(read_run_folder(run_folder)))
+    run = read_run_folder(run_folder)
+    drawn = drawings(_real(run))
+    files.write_text(target, page(run, drawn))
+    if figures:
+        write_drawings(drawn, target.parent / FOLDER)
     return target
 
 
-def page(run: RunFolder) -> str:
-    """The whole page as text; the same run gives the same text."""
+def page(run: RunFolder, drawn: Sequence[Drawing] | None = None) -> str:
+    """The whole page as text; the same run gives the same text.
+
+    Args:
+        run: the run.
+        drawn: its drawings; made here when not given.
+    """
     real = _real(run)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("prognos.report"),
@@ -53,7 +76,7 @@ def page(run: RunFolder) -> str:
     )
     environment.filters["sentence"] = _sentence
     sections = [section for section in SECTIONS if section.shown(real)]
-    values: dict[str, Any] = {"figures": FIGURES, "pictures": _pictures(real)}
+    values: dict[str, Any] = {"figures": FIGURES, "pictures": _pictures(real, drawings(real) if drawn is None else drawn)}
     for section in sections:
         values |= section.values(run, real)
     facts = {"run": run, "oracle": run.study.selection == "oracle", "several": len(run.cohorts) > 1}
@@ -78,19 +101,21 @@ def _sentence(text: str) -> str:
     return ended[:1].upper() + ended[1:] if first.isalpha() else ended
 
 
-def _pictures(run: RunFolder) -> dict[tuple[str, str], list[Picture]]:
-    """Every drawing by kind of figure and cohort, in the order of importance; the last ones go when the page grows too large."""
-    drawn: dict[tuple[str, str], list[Picture]] = {}
-    written = 0
-    for kind, figure in FIGURES.items():
-        for place, cohort in enumerate(run.cohorts):
-            drawn[kind, cohort] = []
-            for panel, rows in figure.data(run, cohort).groupby("panel", sort=False):
-                name = f"{figure.title}, {cohort}: {panel}"
-                svg = None
-                if written < MOST_CHARACTERS:
-                    prefix = f"{kind}-{place}-{len(drawn[kind, cohort])}-"
-                    svg = Markup(inline_svg(figure.draw(rows), prefix=prefix, description=name))  # our own drawing, its texts escaped
-                    written += len(svg)
-                drawn[kind, cohort].append(Picture(name, svg))
-    return drawn
+def _pictures(run: RunFolder, drawn: Sequence[Drawing]) -> dict[tuple[str, str], list[Picture]]:
+    """Every drawing by kind of figure and cohort; the last ones, and the last numbers, go when the page grows too large."""
+    pictures: dict[tuple[str, str], list[Picture]] = {(kind, cohort): [] for kind in FIGURES for cohort in run.cohorts}
+    places = {cohort: place for place, cohort in enumerate(run.cohorts)}
+    of_drawings = of_data = 0
+    for drawing in drawn:
+        shown = pictures[drawing.kind, drawing.cohort]
+        svg = data = None
+        if of_drawings < MOST_CHARACTERS:
+            prefix = f"{drawing.kind}-{places[drawing.cohort]}-{len(shown)}-"
+            svg = Markup(themed_svg(drawing.svg, prefix=prefix, description=drawing.title))  # our own drawing, its texts escaped
+            of_drawings += len(svg)
+        link = csv_link(drawing.csv)
+        if svg is not None and of_data + len(link) <= MOST_OF_DATA:
+            data = link
+            of_data += len(link)
+        shown.append(Picture(drawing.title, drawing.name, svg, data))
+    return pictures

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from prognos.report.oracle import oracle_table
 from prognos.report.run_folder import RunFolder, missing_in_words
 from prognos.report.tables import Cell, Table
 from prognos.report.verdicts import interval, number, signed
@@ -13,8 +14,8 @@ RIGHT_BY_CHANCE = {"both": None, "only omics": 0.5, "only histology": 0.5, "neit
 
 
 def claim_tables(run: RunFolder, cohort: str) -> list[Table]:
-    """Those of the three tables that have a row: tests, incremental value, fusion audit."""
-    tables = (_tests(run, cohort), _incremental(run, cohort), _audit(run, cohort))
+    """Those of the four tables that have a row: tests, incremental value, fusion audit, warning of the best epoch."""
+    tables = (_tests(run, cohort), _incremental(run, cohort), _audit(run, cohort), oracle_table(run, cohort))
     return [table for table in tables if table.rows]
 
 

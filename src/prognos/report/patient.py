@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from prognos import files
 from prognos.predict import Answer, Contributions, facts_of
@@ -86,6 +86,7 @@ def pathway_figure(pathways: pd.DataFrame) -> Figure:
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(places, [_short(name) for name in pathways["pathway"]])
     axes.set_xlabel("change of risk; right: raises it")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="y", visible=False)
     return figure
 

@@ -7,20 +7,23 @@ sentence in `RunFolder.gaps`, which the page prints.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from prognos.report.fits import FitFacts, read_fits
 from prognos.report.run_tables import (
     COMPARISON,
+    COMPETING,
     METRICS,
     OPTIONAL,
     PREDICTIONS,
     SPLITS,
     RunFolderError,
+    evidence_tables,
     labelled,
     needed_table,
     optional_table,
@@ -71,6 +74,8 @@ class StudyFacts(Facts):
     cost: tuple[CostFacts, ...] = ()
     canary: bool = False
     simulated: bool = False
+    evaluated: bool = False  # predictions that were handed to `prognos evaluate`: nobody here knows how they came about
+    replicates: int | None = None
 
 
 class ExclusionFacts(Facts):
@@ -119,11 +124,18 @@ class RunFolder:
         tests: tests.csv; none where there is no reference.
         incremental: incremental.csv; none without a clinical model.
         fusion_audit: fusion_audit.csv; none without a model of each modality alone.
+        oracle: oracle.csv; none unless the study asked for the warning.
+        calibration: calibration.csv; none without survival curves.
+        distribution_calibration: distribution_calibration.csv, likewise.
+        net_benefit: net_benefit.csv, likewise.
+        competing: competing.csv; only cohorts that know who died without the event have any.
         study: study.json.
         cohorts: cohort.json, an entry for each cohort of the predictions.
         provenance: provenance.json.
         recipe: recipe.toml as text.
         gaps: a sentence for everything that is absent or unreadable.
+        fits: how each cohort's models and variants were trained, by cohort and label.
+        evidence: the tables of `prognos.evidence.tables` by name; without rows where none was collected.
     """
 
     path: Path
@@ -140,11 +152,18 @@ class RunFolder:
     tests: pd.DataFrame
     incremental: pd.DataFrame
     fusion_audit: pd.DataFrame
+    oracle: pd.DataFrame
+    calibration: pd.DataFrame
+    distribution_calibration: pd.DataFrame
+    net_benefit: pd.DataFrame
+    competing: pd.DataFrame
     study: StudyFacts
     cohorts: Mapping[str, CohortFacts]
     provenance: Mapping[str, Any]
     recipe: str
     gaps: tuple[str, ...]
+    fits: Mapping[tuple[str, str], FitFacts] = field(default_factory=dict)
+    evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -166,6 +185,7 @@ def read_run_folder(path: Path) -> RunFolder:
     if predictions.empty:
         raise RunFolderError(f"{path / 'predictions.csv'} has no rows, so there is nothing to report; resume the run with --resume.")
     facts = _json(path / "cohort.json", gaps)
+    fits, evidence = read_fits(path / "models", gaps), evidence_tables(path, gaps)
     return RunFolder(
         path=path,
         predictions=labelled(predictions),
@@ -176,11 +196,14 @@ def read_run_folder(path: Path) -> RunFolder:
         logs=training_logs(path / "models", gaps),
         subtypes=labelled(subtype_table(path / "subtypes.csv", gaps)),
         **{name: labelled(optional_table(path / file, columns, gaps, said=False)) for name, (file, columns) in OPTIONAL.items()},
+        competing=optional_table(path / "competing.csv", COMPETING, gaps, said=False),
         study=_study(path, gaps),
         cohorts={name: _cohort(name, facts, gaps) for name in predictions.cohort.unique()},
         provenance=_json(path / "provenance.json", gaps),
         recipe=_text(path / "recipe.toml", gaps),
         gaps=tuple(gaps),
+        fits=fits,
+        evidence=evidence,
     )
 
 
@@ -232,7 +255,12 @@ def _study(folder: Path, gaps: list[str]) -> StudyFacts:
     if evaluated:
         opening = "These predictions were handed to 'prognos evaluate'; how the models were trained is not known here."
         said = [*(facts.get("warnings") or ()), *(facts.get("notes") or ())]
-        facts = {"reference": facts.get("reference") or "", "warnings": [opening, *said]}
+        facts = {
+            "reference": facts.get("reference") or "",
+            "warnings": [opening, *said],
+            "evaluated": True,
+            "replicates": facts.get("replicates"),
+        }
     try:
         return StudyFacts.model_validate(facts)
     except ValidationError as error:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from prognos.evidence.tables import TABLES, file_of
+
 KEYS = ("model", "variant", "cohort", "seed", "fold", "missing", "patient_id")
 PREDICTIONS = (*KEYS, "time", "event", "risk", "threshold")
 COMPARISON = (
@@ -32,11 +34,19 @@ FUSION_AUDIT = (
     *("model", "variant", "cohort", "omics_model", "histology_model", "right_of_parts"),
     *("share", "fused_right", "fused_right_low", "fused_right_high"),
 )
+ORACLE = (*OF_FIT, "epochs", "last", "best_epoch", "best", "selection")
+OF_SEEDS = ("model", "variant", "cohort", "missing", "seed")
+CALIBRATION = (*OF_SEEDS, "horizon", "patients", "events", "at_risk", "predicted", "observed", "ici", "e50", "e90", "reason")
+DISTRIBUTION_CALIBRATION = (*OF_SEEDS, "patients", "low", "high", "share", "chi_square", "p", "reason")
+NET_BENEFIT = (*OF_SEEDS[:4], "horizon", "threshold", "net_benefit", "treat_all")
+COMPETING = ("patient_id", "competing", "cohort")
 LOG = ("cohort", "label", "seed", "fold", "stage", "epoch", "step")
 TEXT = (
     *("model", "variant", "cohort", "missing", "patient_id", "metric", "stage", "label", "selection", "left", "right"),
     *("subtype", "class", "kind", "gene", "collection", "gene_set"),
     *("reference", "omics_model", "histology_model", "right_of_parts"),
+    *("pathway", "bank", "modality", "step"),
+    "reason",
 )
 
 CALIBRATION_HORIZONS = (365.0, 1095.0, 1825.0)
@@ -48,6 +58,10 @@ OPTIONAL: Mapping[str, tuple[str, Sequence[str]]] = {
     "tests": ("tests.csv", TESTS),
     "incremental": ("incremental.csv", INCREMENTAL),
     "fusion_audit": ("fusion_audit.csv", FUSION_AUDIT),
+    "oracle": ("oracle.csv", ORACLE),
+    "calibration": ("calibration.csv", CALIBRATION),
+    "distribution_calibration": ("distribution_calibration.csv", DISTRIBUTION_CALIBRATION),
+    "net_benefit": ("net_benefit.csv", NET_BENEFIT),
 }
 """Field of `RunFolder` -> file and columns of tables that only some runs have; nothing is said where one is absent."""
 
@@ -109,6 +123,11 @@ def optional_table(path: Path, columns: Sequence[str], gaps: list[str], *, said:
     except (ValueError, OSError) as error:
         gaps.append(f"{path.name} {reason(error)}.")
         return nothing
+
+
+def evidence_tables(folder: Path, gaps: list[str]) -> dict[str, pd.DataFrame]:
+    """The tables of RUN/evidence by name; without rows where they are absent."""
+    return {name: labelled(optional_table(folder / file_of(name), columns, gaps, said=False)) for name, columns in TABLES.items()}
 
 
 def subtype_table(path: Path, gaps: list[str]) -> pd.DataFrame:

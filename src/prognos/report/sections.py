@@ -9,10 +9,18 @@ from typing import Any
 
 from prognos.metrics import METRICS
 from prognos.report import tables
+from prognos.report.calibration import calibration_notes, competing_tables
+from prognos.report.checklist import Known, checklist, checklist_csv, counts
 from prognos.report.claims import claim_tables
+from prognos.report.evidence import evidence_notes
 from prognos.report.gene_groups import gene_group_tables
+from prognos.report.lacking import lacking_sentences
+from prognos.report.methods import methods
+from prognos.report.oracle import oracle_sentence
+from prognos.report.places import without_folders
 from prognos.report.risk_groups import panel_name, patterns, risk_groups
 from prognos.report.run_folder import RunFolder, missing_in_words
+from prognos.report.sensitivity import settings_of
 from prognos.report.subtypes import subtype_remarks, subtype_tables
 from prognos.report.verdicts import findings
 
@@ -45,6 +53,7 @@ class RiskGroupNotes:
 def _what_came_out(run: RunFolder, real: RunFolder) -> Mapping[str, Any]:
     return {
         "findings": {name: findings(run, name) for name in run.cohorts},
+        "lacking": lacking_sentences(real),
         "remarks": [*_remarks(real), *(text for text in run.study.warnings if not _of_a_metric(text))],
     }
 
@@ -74,13 +83,33 @@ def _how(run: RunFolder, real: RunFolder) -> Mapping[str, Any]:
         "model_table": tables.model_table(real),
         "cost_table": tables.cost_table(real),
         "metric_meanings": tables.metric_meanings(real),
-        "provenance": tables.provenance_table(run.provenance, "Provenance"),
+        "provenance": tables.provenance_table(without_folders(run.provenance, run), "Provenance"),
+        "command": without_folders(run.study.command, run),
+        "recipe": without_folders(run.recipe, run),
     }
+
+
+def _methods(run: RunFolder, real: RunFolder) -> Mapping[str, Any]:
+    return {"methods": methods(real)}
+
+
+def _tripod(run: RunFolder, real: RunFolder) -> Mapping[str, Any]:
+    shown = {section.anchor: section.title for section in SECTIONS if section.shown(real)}
+    answers = checklist(real)
+    link = tables.csv_link(checklist_csv(answers, shown))
+    return {"checklist": answers, "checklist_counts": counts(answers), "checklist_link": link, "known": Known, "shown": shown}
 
 
 def _by_cohort(name: str, of: Callable[[RunFolder, str], Any]) -> Callable[[RunFolder, RunFolder], Mapping[str, Any]]:
     """What a function says of each cohort, under one name."""
     return lambda run, real: {name: {cohort: of(real, cohort) for cohort in run.cohorts}}
+
+
+def _is_it_real(run: RunFolder, real: RunFolder) -> Mapping[str, Any]:
+    return {
+        "claims": {cohort: claim_tables(real, cohort) for cohort in run.cohorts},
+        "oracle_sentences": {cohort: oracle_sentence(real, cohort) for cohort in run.cohorts},
+    }
 
 
 def _subtypes(run: RunFolder, real: RunFolder) -> Mapping[str, Any]:
@@ -141,12 +170,18 @@ SECTIONS = (
     Section("who-is-in", "Who is in", _who_is_in),
     Section("folds", "Folds", _folds),
     Section("comparison", "Comparison", _comparison),
-    Section("is-it-real", "Is it real?", _by_cohort("claims", claim_tables), _has_claims),
+    Section("is-it-real", "Is it real?", _is_it_real, _has_claims),
     Section("risk-groups", "Risk groups", _by_cohort("groups", _risk_group_notes)),
-    Section("calibration", "Calibration", _nothing),
+    Section("calibration", "Calibration", _by_cohort("calibration_of", calibration_notes)),
+    Section("decisions", "Decisions", _nothing, lambda run: not run.net_benefit.empty),
+    Section("competing-risks", "Competing risks", _by_cohort("competing_of", competing_tables), lambda run: not run.competing.empty),
     Section("subtypes", "Subtypes", _subtypes, lambda run: not run.subtypes.empty),
     Section("gene-groups", "Groups of genes", _by_cohort("gene_groups", gene_group_tables), lambda run: not run.gene_groups.empty),
     Section("components", "Components", _nothing, lambda run: not run.similarities.empty),
+    Section("evidence", "What models look at", _by_cohort("evidence", evidence_notes), lambda run: not run.evidence["fits"].empty),
+    Section("sensitivity", "Variants", _nothing, lambda run: bool(settings_of(run.recipe))),
     Section("training", "Training", _nothing),
+    Section("methods", "Methods, to paste", _methods),
     Section("how", "How it was made", _how),
+    Section("tripod", "TRIPOD+AI checklist", _tripod),
 )

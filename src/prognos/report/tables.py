@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -49,6 +50,11 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     oracle: bool = False
+
+
+def csv_link(text: str) -> str:
+    """A table, as CSV text, as a link that holds it, for a page that needs no other file."""
+    return "data:text/csv;charset=utf-8," + quote(text, safe="/:@.,;=+-_()")
 
 
 def comparison_tables(run: RunFolder, cohort: str) -> list[Table]:

@@ -134,9 +134,9 @@ def _what_was_done(run: RunFolder, cohort: str) -> str:
     rows = run.predictions[run.predictions.cohort == cohort]
     rows = rows[~rows.variant.str.endswith(CANARY)]
     patients = rows.drop_duplicates("patient_id")
-    models = _counted(rows.label.nunique(), "model") + (" (variants counted)" if rows.label.nunique() > rows.model.nunique() else "")
-    who = f"{_counted(len(patients), 'patient')} of {cohort} with {_counted(int(patients.event.sum()), 'event')}"
-    return f"{models} on {who}, each tested on {_counted(rows.fold.nunique(), 'fold')} with {_counted(rows.seed.nunique(), 'seed')}."
+    models = counted(rows.label.nunique(), "model") + (" (variants counted)" if rows.label.nunique() > rows.model.nunique() else "")
+    who = f"{counted(len(patients), 'patient')} of {cohort} with {counted(int(patients.event.sum()), 'event')}"
+    return f"{models} on {who}, each tested on {counted(rows.fold.nunique(), 'fold')} with {counted(rows.seed.nunique(), 'seed')}."
 
 
 def _separation(run: RunFolder, cohort: str, missing: str, task: _Task) -> list[str]:
@@ -159,16 +159,16 @@ def _separation(run: RunFolder, cohort: str, missing: str, task: _Task) -> list[
             if found is wanted
         ]
         if chosen:
-            sentences.append(f"{_listed(chosen)} {task.does if len(chosen) == 1 else task.do} {wanted.value} than {base.label}.")
+            sentences.append(f"{listed(chosen)} {task.does if len(chosen) == 1 else task.do} {wanted.value} than {base.label}.")
     close = [name for name, (found, _) in verdicts.items() if found is Verdict.WITHIN_NOISE]
     others = [name for name in verdicts if name != base.label]
     if close and len(close) == len(others):
-        sentences.append(f"No model can be told apart from {base.label}: the interval of every difference holds zero ({_listed(close)}).")
+        sentences.append(f"No model can be told apart from {base.label}: the interval of every difference holds zero ({listed(close)}).")
     elif close:
-        sentences.append(f"{_listed(close)} cannot be told apart from {base.label}.")
+        sentences.append(f"{listed(close)} cannot be told apart from {base.label}.")
     unknown = [name for name, (found, _) in verdicts.items() if found is Verdict.UNKNOWN]
     if unknown:
-        sentences.append(f"For {_listed(unknown)} no interval of the difference is recorded.")
+        sentences.append(f"For {listed(unknown)} no interval of the difference is recorded.")
     return sentences
 
 
@@ -182,7 +182,7 @@ def _of_subtypes(run: RunFolder, cohort: str, missing: str) -> list[str]:
     values = [f"{row.label} {number(row.mean)} ({interval(row.low, row.high)})" for row in rows.itertuples()]
     name = run.study.reference or "none was recorded"
     said = f"The reference model ({name}) predicts no subtypes, so no difference can be tested."
-    return [f"Subtypes: AUC, with 95% interval (0.5: probabilities that know nothing): {_listed(values)}. {said}"]
+    return [f"Subtypes: AUC, with 95% interval (0.5: probabilities that know nothing): {listed(values)}. {said}"]
 
 
 def _against_chance(run: RunFolder, cohort: str, missing: str) -> list[str]:
@@ -190,27 +190,29 @@ def _against_chance(run: RunFolder, cohort: str, missing: str) -> list[str]:
     chance = rows[(rows.low <= 0.5) & (rows.high >= 0.5) & (rows.low < rows.high)]  # a constant risk has no interval
     sentences = []
     if len(chance):
-        sentences.append(f"The interval of {_listed(list(chance.label))} holds 0.5, the value of a random order.")
+        sentences.append(f"The interval of {listed(list(chance.label))} holds 0.5, the value of a random order.")
     if not run.study.canary:
         return sentences
     canary = models_of(run, cohort, missing, "concordance", canary=True)
     if canary.empty:
         return [*sentences, "A noise canary was asked for, but its rows are not in comparison.csv."]
     values = [f"{row.model} {number(row.mean)} ({interval(row.low, row.high)})" for row in canary.itertuples()]
-    sentences.append(f"Noise canary (the same pipeline with permuted labels, which should give 0.5): {_listed(values)}.")
+    sentences.append(f"Noise canary (the same pipeline with permuted labels, which should give 0.5): {listed(values)}.")
     off = canary[(canary.low > 0.5) | (canary.high < 0.5)]
     if len(off):
         sentences.append(
-            f"The canary of {_listed(list(off.model))} leaves out 0.5. "
+            f"The canary of {listed(list(off.model))} leaves out 0.5. "
             "One in twenty does so by chance, and canaries of the same seed share "
             "their labels: repeat it with further seeds, and if it stays, find out why before you believe the result."
         )
     return sentences
 
 
-def _counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str) -> str:
+    """A number of things: "1 patient", "2 patients"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names as a list in a sentence: "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

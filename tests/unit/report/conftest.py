@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.unit.report.tables_of_use import write_tables_of_use
 
 from prognos.report.build import page
 from prognos.report.run_folder import RunFolder, read_run_folder
@@ -48,6 +49,7 @@ def write_run(folder: Path, *, cohort: str = COHORT) -> Path:
     _subtypes(patients, cohort, generator).to_csv(folder / "subtypes.csv", index=False)
     _gene_groups(cohort).to_csv(folder / "gene_groups.csv.gz", index=False)
     _gene_group_sets(cohort).to_csv(folder / "gene_group_sets.csv", index=False)
+    write_tables_of_use(folder, patients, cohort)
     _comparison(cohort).to_csv(folder / "comparison.csv", index=False)
     (folder / "cohort.json").write_text(json.dumps({cohort: _cohort_facts(patients)}))
     (folder / "study.json").write_text(json.dumps(STUDY))

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -11,10 +12,12 @@ from matplotlib.figure import Figure
 
 from prognos.report import build
 from prognos.report.build import page
+from prognos.report.drawings import drawings
 from prognos.report.figures import FIGURES
 from prognos.report.run_folder import RunFolder, read_run_folder
 
 MODULE = importlib.import_module("prognos.report.build")  # the package has a function of this name
+DRAWINGS = importlib.import_module("prognos.report.drawings")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -53,8 +56,8 @@ def change_study(run_folder: Path, **changes) -> RunFolder:
 def no_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty drawings, for tests of the text around them."""
     kinds = {name: replace(kind, draw=lambda rows: Figure()) for name, kind in FIGURES.items()}
-    monkeypatch.setattr(MODULE, "FIGURES", kinds)
-    monkeypatch.setattr(MODULE, "inline_svg", lambda figure, **_: "<svg></svg>")
+    monkeypatch.setattr(DRAWINGS, "FIGURES", kinds)
+    monkeypatch.setattr(DRAWINGS, "svg_of", lambda figure: '<svg viewBox="0 0 3 3"></svg>')
 
 
 def text_of(html: str) -> str:
@@ -68,7 +71,7 @@ def test_the_report_is_written_into_the_run_folder(run_folder: Path, no_drawings
 
 
 def test_a_page_of_three_models_is_small(finished_page: str):
-    assert len(finished_page.encode()) < 400_000
+    assert len(finished_page.encode()) < 500_000
 
 
 def test_the_report_can_be_written_elsewhere(run_folder: Path, tmp_path: Path, no_drawings: None):
@@ -81,11 +84,11 @@ def test_the_page_is_well_formed_and_every_inner_link_has_its_place(finished_pag
     balance.feed(finished_page)
     assert balance.open == []
     assert len(balance.ids) == len(set(balance.ids))
-    assert {link.removeprefix("#") for link in balance.links} <= set(balance.ids)
+    assert {link.removeprefix("#") for link in balance.links if not link.startswith("data:text/csv")} <= set(balance.ids)
 
 
 def test_nothing_comes_from_outside(finished_page: str):
-    assert not re.findall(r'(?:src|href)="(?!#|data:,)[^"]*"', finished_page)
+    assert not re.findall(r'(?:src|href)="(?!#|data:,|data:text/csv;)[^"]*"', finished_page)
     assert "@import" not in finished_page
     assert not re.findall(r"url\((?!#)", finished_page)
     assert "default-src 'none'" in finished_page
@@ -96,7 +99,18 @@ def test_the_same_run_gives_the_same_page(finished: RunFolder, finished_page: st
 
 
 def test_every_station_has_its_section(finished_page: str):
-    for anchor in ("what-came-out", "who-is-in", "folds", "comparison", "risk-groups", "calibration", "training", "how"):
+    for anchor in (
+        "what-came-out",
+        "who-is-in",
+        "folds",
+        "comparison",
+        "risk-groups",
+        "calibration",
+        "training",
+        "methods",
+        "how",
+        "tripod",
+    ):
         assert f'<section id="{anchor}">' in finished_page
 
 
@@ -181,7 +195,7 @@ def test_the_canary_of_a_model_of_subtypes_and_components_has_no_row_and_no_pict
 ):
     drawn: list[pd.DataFrame] = []
     kinds = {name: replace(kind, draw=lambda rows: (drawn.append(rows), Figure())[1]) for name, kind in FIGURES.items()}
-    monkeypatch.setattr(MODULE, "FIGURES", kinds)
+    monkeypatch.setattr(DRAWINGS, "FIGURES", kinds)
     tta = finished.subtypes[finished.subtypes.label == "tta"]
     lines = finished.comparison[finished.comparison.label == "tta"]
     apart = finished.similarities[finished.similarities.label == "tta"]
@@ -263,7 +277,40 @@ def test_names_are_escaped(run_folder: Path, no_drawings: None):
 
 def test_drawings_beyond_the_size_of_the_page_are_left_out_and_named(finished: RunFolder, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(MODULE, "MOST_CHARACTERS", 100_000)
+    monkeypatch.setattr(MODULE, "MOST_OF_DATA", 20_000)
     html = page(finished)
     assert "drawings were left out to keep this page below 8 MB" in html
+    assert "of these drawings are too large for this page; <code>prognos report RUN --figures</code> writes them as CSV" in html
     assert "Training, made-up: tta" in html or "Training, made-up: abmil" in html
     assert len(html) < 300_000
+
+
+def test_every_drawing_of_the_page_hands_out_its_numbers(finished: RunFolder, finished_page: str):
+    links = dict(re.findall(r'download="([^"]+)" href="data:text/csv;charset=utf-8,([^"]*)"', finished_page))
+    drawn = {f"{drawing.name}.csv": drawing.csv for drawing in drawings(finished)}
+    assert len(drawn) > 10
+    assert {name: unquote(text) for name, text in links.items() if name in drawn} == drawn
+
+
+def test_the_page_is_dark_where_the_reader_prefers_it_and_never_in_print(finished_page: str):
+    assert '<style id="dark" media="screen and (prefers-color-scheme: dark)">' in finished_page
+
+
+def test_no_folder_of_a_user_is_in_the_page(run_folder: Path, no_drawings: None):
+    command = "prognos run study.toml --out /home/Alice/runs/one --set cohort.path=/srv/alice/tcga"
+    provenance = json.loads((run_folder / "provenance.json").read_text())
+    (run_folder / "provenance.json").write_text(json.dumps({**provenance, "command": command}))
+    (run_folder / "recipe.toml").write_text('[cohort]\npath = ["/srv/alice/tcga"]\n')
+    html = page(change_study(run_folder, command=command))
+    assert "alice" not in html.lower()
+    assert html.count("--set cohort.path=…/tcga") == 2
+
+
+@pytest.mark.parametrize(
+    ("lacking", "said"), [("clinical", "no clinical baseline (clinical)"), ("null", "no model that knows nothing (null)")]
+)
+def test_the_page_names_the_comparisons_that_a_study_lacks(run_folder: Path, no_drawings: None, lacking: str, said: str):
+    predictions = pd.read_csv(run_folder / "predictions.csv")
+    predictions[predictions.model != lacking].to_csv(run_folder / "predictions.csv", index=False)
+    html = page(read_run_folder(run_folder))
+    assert html.index(f"This study has {said}") < html.index('id="who-is-in"')

@@ -1,10 +1,12 @@
 import re
 from dataclasses import replace
+from importlib import resources
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.unit.report.evidence_of_a_run import with_evidence, with_variants
 
 from prognos.report.figures import (
     FIGURES,
@@ -19,9 +21,13 @@ from prognos.report.figures import (
     subtype_confusion,
     training_curves,
 )
-from prognos.report.figures.style import inline_svg, wrapped, years
+from prognos.report.figures.style import COLOURS, PAPER, inline_svg, wrapped, years
 from prognos.report.run_folder import CohortFacts, RunFolder
 
+OF_EVIDENCE = (
+    *("pathway_ranking", "gene_ranking", "pathway_attention"),
+    *("prototype_map", "pathway_prototypes", "prototype_pathways", "token_map"),
+)
 COHORT = "made-up"
 KINDS = ("lobular", "ductal", "mucinous")
 
@@ -35,7 +41,8 @@ def with_missing(run: RunFolder) -> RunFolder:
 
 
 def svg_of(kind: str, run: RunFolder) -> str:
-    table = FIGURES[kind].data(with_missing(run) if kind == "robustness" else run, COHORT)
+    more = {"robustness": with_missing, "sensitivity": with_variants} | dict.fromkeys(OF_EVIDENCE, with_evidence)
+    table = FIGURES[kind].data(more.get(kind, lambda same: same)(run), COHORT)
     return inline_svg(FIGURES[kind].draw(table[table.panel == table.panel.iloc[0]]), prefix="x-", description="a <figure>")
 
 
@@ -69,7 +76,7 @@ def test_every_figure_says_how_to_read_it_in_one_sentence(kind: str):
 
 @pytest.mark.parametrize("kind", list(FIGURES))
 def test_a_cohort_of_which_nothing_is_known_gives_no_panel(kind: str, finished: RunFolder):
-    tables = ("predictions", "comparison", "metrics", "survival", "logs", "similarities", "subtypes")
+    tables = ("predictions", "comparison", "metrics", "survival", "logs", "similarities", "subtypes", "net_benefit", "competing")
     empty = replace(finished, cohorts={COHORT: CohortFacts()}, **{name: getattr(finished, name).iloc[:0] for name in tables})
     assert len(FIGURES[kind].data(empty, COHORT)) == 0
 
@@ -252,3 +259,41 @@ def test_long_names_take_two_lines_and_days_become_years():
     assert wrapped("late-fusion@without-apart") == "late-fusion\n@without-apart"
     assert wrapped("tta@neither-apart-nor-together") == "tta\n@neither-apart-\nnor-together"
     assert (years(365.0), years(1095.0)) == ("1 year", "3 years")
+
+
+def contrast(one: str, other: str) -> float:
+    """Ratio of relative luminances, as WCAG defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def palette(sheet: str) -> dict[str, str]:
+    """The colours of a style sheet of the page, by their names."""
+    text = (resources.files("prognos.report") / "templates" / sheet).read_text(encoding="utf-8")
+    return dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", text))
+
+
+@pytest.mark.parametrize("sheet", ["report.css", "dark.css"])
+def test_text_and_drawings_stand_out_from_the_page_light_and_dark(sheet: str):
+    colours = palette(sheet)
+    assert (
+        min(contrast(colours[name], colours[ground]) for name in ("ink", "faint", "link", "alarm") for ground in ("paper", "raised")) > 4.5
+    )
+    assert min(contrast(colours[name], colours["paper"]) for name in COLOURS) > 3
+
+
+def test_a_drawing_has_the_same_colours_in_its_file_as_on_the_light_page():
+    assert {name: palette("report.css")[name] for name in COLOURS} == COLOURS
+    assert palette("report.css")["paper"] == PAPER
+    assert set(palette("dark.css")) == set(palette("report.css"))
+
+
+@pytest.mark.parametrize("kind", list(FIGURES))
+def test_every_colour_of_a_figure_follows_the_page(kind: str, finished: RunFolder):
+    assert re.findall(r"(?:fill|stroke): (?!none|var)[^;\"]+", svg_of(kind, finished)) == []

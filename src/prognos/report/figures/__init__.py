@@ -8,14 +8,25 @@ from matplotlib.figure import Figure
 
 from prognos.report.figures import (
     calibration,
+    cohort_overview,
     component_cosines,
     component_map,
+    cumulative_incidence,
+    decision_curve,
     exclusion_flow,
     fold_scores,
     forest,
+    gene_ranking,
     kaplan_meier,
+    pathway_attention,
+    pathway_prototypes,
+    pathway_ranking,
+    prototype_map,
+    prototype_pathways,
     robustness,
+    sensitivity,
     subtype_confusion,
+    token_map,
     training_curves,
 )
 from prognos.report.run_folder import RunFolder
@@ -45,6 +56,13 @@ FIGURES: dict[str, FigureKind] = {
         "trained and tested on.",
         exclusion_flow.data,
         exclusion_flow.draw,
+    ),
+    "cohort_overview": FigureKind(
+        "Patients",
+        "Each column is a group of patients, those with an event below in orange and those of whom none was seen above in blue: by what "
+        "was measured of them (dots below), by the year of the event or the last look, and by site.",
+        cohort_overview.data,
+        cohort_overview.draw,
     ),
     "forest": FigureKind(
         "Concordance and differences",
@@ -81,6 +99,20 @@ FIGURES: dict[str, FigureKind] = {
         calibration.data,
         calibration.draw,
     ),
+    "decision_curve": FigureKind(
+        "Decision curves",
+        "From left to right patients are treated only at ever higher predicted probabilities; the strategy whose line is highest at the "
+        "threshold that you would choose serves patients best, and a model below “treat nobody” does harm there.",
+        decision_curve.data,
+        decision_curve.draw,
+    ),
+    "cumulative_incidence": FigureKind(
+        "Incidence beside competing events",
+        "A full line rises to the share of the risk group that has had the event by then; the thin broken line of the same colour is "
+        "1 − Kaplan-Meier, and the gap between them is what it overstates.",
+        cumulative_incidence.data,
+        cumulative_incidence.draw,
+    ),
     "subtype_confusion": FigureKind(
         "Which subtype is taken for which",
         "Rows are the observed subtypes and columns the most probable ones, each with its patients (mean over seeds) and their share of "
@@ -101,6 +133,62 @@ FIGURES: dict[str, FigureKind] = {
         "specific and shared component, in columns: high on the diagonal, where the sum should be the vector, and low elsewhere.",
         component_map.data,
         component_map.draw,
+    ),
+    "pathway_ranking": FigureKind(
+        "Pathways that move the risk",
+        "A dot is a pathway's share of all that the omics add to or take from the risks of held-out patients (integrated gradients, mean "
+        "over fits), its line from the lowest to the highest fit: where lines overlap, the order is chance.",
+        pathway_ranking.data,
+        pathway_ranking.draw,
+    ),
+    "gene_ranking": FigureKind(
+        "Genes that move the risk",
+        "A dot is a gene's share of what the strongest genes add to or take from the risks of held-out patients (mean over fits), its line "
+        "from the lowest to the highest fit, 0 where a fit does not have it among its strongest.",
+        gene_ranking.data,
+        gene_ranking.draw,
+    ),
+    "pathway_attention": FigureKind(
+        "Pathways that are looked at",
+        "A dot is a pathway's share of the attention to pathways (mean over held-out patients and fits), its line from the lowest to the "
+        "highest fit; shares near the equal one say that the model tells no pathway from another.",
+        pathway_attention.data,
+        pathway_attention.draw,
+    ),
+    "prototype_map": FigureKind(
+        "Prototypes",
+        "Numbers are prototypes, close together where they are alike (t-SNE: distances between groups mean nothing); discs and rings are "
+        "as large as the share of patches and pathways that a prototype takes first, and one large disc means that the others are idle.",
+        prototype_map.data,
+        prototype_map.draw,
+    ),
+    "pathway_prototypes": FigureKind(
+        "Prototypes of each pathway",
+        "In each row the eight prototypes of which the pathway has most weight, the darker the more (mean over held-out patients): rows "
+        "that are alike mean that the prototypes do not tell pathways apart.",
+        pathway_prototypes.data,
+        pathway_prototypes.draw,
+    ),
+    "prototype_pathways": FigureKind(
+        "Pathways of each prototype",
+        "A bar counts the pathways that have the prototype among their eight strongest; the dashed line is where all bars would end if "
+        "every prototype served as many.",
+        prototype_pathways.data,
+        prototype_pathways.draw,
+    ),
+    "token_map": FigureKind(
+        "Tokens before and after APART",
+        "Marks are tokens of held-out patients, close together where they are alike (t-SNE: only neighbourhoods mean something); the share "
+        "below is counted among the vectors themselves, and if it is high before, APART had nothing left to part.",
+        token_map.data,
+        token_map.draw,
+    ),
+    "sensitivity": FigureKind(
+        "What a setting changes",
+        "Marks are the concordance with its 95% interval for each value of one setting, the ringed one being the base; intervals that "
+        "overlap as far as this mean that the setting does not matter here, or that the cohort is too small to tell.",
+        sensitivity.data,
+        sensitivity.draw,
     ),
     "training_curves": FigureKind(
         "Training",

@@ -1,4 +1,4 @@
-"""How every figure of the report looks, and how it becomes SVG inside the page."""
+"""How every figure of the report looks, and how it becomes SVG, inside the page or as a file, and PDF."""
 
 import io
 import re
@@ -14,15 +14,16 @@ WIDTH = 3.9  # inches: 374 CSS pixels, the width of a phone
 TITLE_CHARACTERS = 43
 LABEL_CHARACTERS = 17
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers. The names are those of the page's CSS variables.
+# Okabe and Ito's colours, which stay apart for colour-blind readers; the last three are darker here, so that each has a contrast of
+# 3 to 1 with paper. The names are those of the page's CSS variables.
 COLOURS = {
     "blue": "#0072b2",
     "vermillion": "#d55e00",
     "green": "#009e73",
     "purple": "#cc79a7",
-    "orange": "#e69f00",
-    "sky": "#56b4e9",
-    "yellow": "#c8b900",
+    "orange": "#c28600",
+    "sky": "#3a99d6",
+    "olive": "#5e5a00",
 }
 INK, FAINT, GRID, PAPER = "#1a1b1c", "#6b6c6d", "#dcdddf", "#fefefd"
 THEMED = {INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper"} | {value: name for name, value in COLOURS.items()}
@@ -32,6 +33,7 @@ STYLE: Mapping[str, Any] = {
     "backend": "Agg",
     "svg.fonttype": "none",
     "svg.hashsalt": "prognos",
+    "pdf.fonttype": 42,
     "font.family": "sans-serif",
     "font.size": 9.5,
     "figure.titlesize": 10.5,
@@ -92,22 +94,51 @@ def years(days: float) -> str:
 
 
 @styled
-def inline_svg(figure: Figure, *, prefix: str, description: str) -> str:
-    """The figure as an SVG element of an HTML page: same bytes for the same figure, no ids that clash, no date.
-
-    Args:
-        figure: what to draw.
-        prefix: put before each id that the drawing refers to.
-        description: what the picture shows, for those who do not see it.
-    """
+def svg_of(figure: Figure) -> str:
+    """The figure as an SVG element, with ids that another drawing may have too; the same figure gives the same text."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg ") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg ") :], flags=re.DOTALL)
+    return re.sub(r"\s*\n\s*", "\n", svg).strip() + "\n"
+
+
+@styled
+def pdf_of(figure: Figure, *, title: str) -> bytes:
+    """The figure as a page of its own size, its texts as text; the same figure gives the same bytes.
+
+    Args:
+        figure: what to draw.
+        title: what the document is called.
+    """
+    buffer = io.BytesIO()
+    told = {"Title": title, "Creator": "prognos", "Producer": None, "CreationDate": None}
+    figure.savefig(buffer, format="pdf", metadata=told, facecolor=PAPER)
+    return buffer.getvalue()
+
+
+def svg_file(svg: str, *, title: str) -> str:
+    """A drawing of `svg_of` as a file of its own: on paper, in its own colours, with a title.
+
+    Args:
+        svg: the drawing.
+        title: what it shows.
+    """
+    end = svg.index(">") + 1
+    ground = f'<rect width="100%" height="100%" fill="{PAPER}"/>'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:end]}\n<title>{escape(title)}</title>\n{ground}{svg[end:]}'
+
+
+def themed_svg(svg: str, *, prefix: str, description: str) -> str:
+    """A drawing of `svg_of` as an element of an HTML page: in the colours of the page, light or dark, and no ids that clash.
+
+    Args:
+        svg: the drawing.
+        prefix: put before each id that the drawing refers to.
+        description: what the picture shows, for those who do not see it.
+    """
     width, height = (float(value) for value in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())  # type: ignore[union-attr]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = _with_own_ids(svg, prefix)
-    svg = re.sub(r"\s*\n\s*", "\n", svg)
     for colour, name in THEMED.items():
         svg = svg.replace(f"fill: {colour}", f"fill: var(--{name})").replace(f"stroke: {colour}", f"stroke: var(--{name})")
     svg = re.sub(r"(font: [^;\"]*?px) [^;\"]+", r"\1 sans-serif", svg)
@@ -116,6 +147,11 @@ def inline_svg(figure: Figure, *, prefix: str, description: str) -> str:
         f'aria-label="{escape(description)}">'
     )
     return head + svg[svg.index(">") + 1 :].strip()
+
+
+def inline_svg(figure: Figure, *, prefix: str, description: str) -> str:
+    """The figure as an SVG element of an HTML page; arguments as `themed_svg`."""
+    return themed_svg(svg_of(figure), prefix=prefix, description=description)
 
 
 def _with_own_ids(svg: str, prefix: str) -> str:
