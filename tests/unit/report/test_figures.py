@@ -21,7 +21,7 @@ from prognos.report.figures import (
     subtype_confusion,
     training_curves,
 )
-from prognos.report.figures.style import COLOURS, PAPER, inline_svg, wrapped, years
+from prognos.report.figures.style import COLOURS, PAPER, inline_svg, look, wrapped, years
 from prognos.report.run_folder import CohortFacts, RunFolder
 
 OF_EVIDENCE = (
@@ -297,3 +297,8 @@ def test_a_drawing_has_the_same_colours_in_its_file_as_on_the_light_page():
 @pytest.mark.parametrize("kind", list(FIGURES))
 def test_every_colour_of_a_figure_follows_the_page(kind: str, finished: RunFolder):
     assert re.findall(r"(?:fill|stroke): (?!none|var)[^;\"]+", svg_of(kind, finished)) == []
+
+
+def test_more_series_than_colours_still_look_apart():
+    n = len(COLOURS) * 3
+    assert len({look(place) for place in range(n)}) == n

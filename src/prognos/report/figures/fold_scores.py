@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prognos.report.figures.style import COLOURS, FAINT, INK, MARKERS, sheet, styled, wrapped
+from prognos.report.figures.style import FAINT, INK, look, sheet, styled, wrapped
 from prognos.report.risk_groups import panel_name
 from prognos.report.run_folder import RunFolder, missing_in_words
 
@@ -24,7 +24,6 @@ def draw(scores: pd.DataFrame) -> Figure:
     figure = sheet(1.25 + 0.42 * len(labels), scores.panel.iloc[0])
     axes = figure.add_subplot()
     axes.axvline(0.5, color=FAINT, linewidth=1.1, linestyle=(0, (4, 3)))
-    colours = list(COLOURS.values())
     for place, name in enumerate(labels):
         mean = scores.value[scores.label == name].mean()
         axes.plot([mean, mean], [place - 0.36, place + 0.36], color=INK, linewidth=2.2)
@@ -32,9 +31,8 @@ def draw(scores: pd.DataFrame) -> Figure:
         rows = scores[scores.fold == fold]
         shift = 0.0 if len(folds) == 1 else 0.52 * (order / (len(folds) - 1) - 0.5)
         heights = [labels.index(name) + shift for name in rows.label]
-        colour = colours[order % len(colours)]
+        colour, marker = look(order)
         axes.hlines(heights, rows.lowest, rows.highest, color=colour, linewidth=1.0)
-        marker = MARKERS[order % len(MARKERS)]
         axes.plot(rows.value, heights, marker, color=colour, markersize=4.5, label=f"{fold}")
     axes.set_yticks(range(len(labels)), [wrapped(name) for name in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prognos.report.figures.style import COLOURS, FAINT, MARKERS, sheet, styled
+from prognos.report.figures.style import FAINT, look, sheet, styled
 from prognos.report.run_folder import RunFolder
 
 COLUMNS = ["panel", "label", "rate", "mean", "low", "high"]
@@ -39,13 +39,13 @@ def draw(curves: pd.DataFrame) -> Figure:
     labels = list(dict.fromkeys(curves.label))
     for place, label in enumerate(labels):
         line = curves[curves.label == label]
-        colour = list(COLOURS.values())[place % len(COLOURS)]
+        colour, marker = look(place)
         aside = 0.012 * (place - (len(labels) - 1) / 2)
         axes.vlines(line.rate + aside, line.low, line.high, color=colour, linewidth=1.1, alpha=0.7)
-        axes.plot(line.rate + aside, line["mean"], color=colour, marker=MARKERS[place % len(MARKERS)], markersize=5, label=label)
+        axes.plot(line.rate + aside, line["mean"], color=colour, marker=marker, markersize=5, label=label)
     axes.set_xlim(-0.07, 1.07)
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.set_xlabel("patients who lack it")
-    axes.set_ylabel("concordance (0.5: random)")
+    axes.set_ylabel("concordance")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1.0, handlelength=1.5)
     return figure

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prognos.report.figures.style import COLOURS, FAINT, MARKERS, sheet, styled, wrapped
+from prognos.report.figures.style import FAINT, look, sheet, styled, wrapped
 from prognos.report.sensitivity import sensitivity
 
 WIDE = 8.0
@@ -32,14 +32,14 @@ def draw(points: pd.DataFrame) -> Figure:
         where = line.number.to_numpy(float) if numeric else np.array([names.index(value) for value in line.value], dtype=float)
         aside = 0.1 * step * (place - (len(patterns) - 1) / 2)
         where = where * np.exp(aside) if logarithmic else where + aside
-        colour, marker = list(COLOURS.values())[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+        colour, marker = look(place)
         axes.vlines(where, line.low, line.high, color=colour, linewidth=1.1, alpha=0.7)
         axes.plot(where, line["mean"], color=colour, linestyle="-" if numeric else "", marker=marker, markersize=5, label=pattern)
         base = line.base.to_numpy(bool)
         ring: dict[str, Any] = {"markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.5}
         axes.plot(where[base], line["mean"].to_numpy()[base], "o", color=colour, **ring)
     _ticks(axes, points, names, numeric, logarithmic)
-    axes.set_ylabel("concordance (0.5: random)")
+    axes.set_ylabel("concordance")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, columnspacing=1.0, handlelength=1.5)
     return figure
 

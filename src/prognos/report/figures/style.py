@@ -29,6 +29,13 @@ INK, FAINT, GRID, PAPER = "#1a1b1c", "#6b6c6d", "#dcdddf", "#fefefd"
 THEMED = {INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper"} | {value: name for name, value in COLOURS.items()}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
+
+def look(place: int) -> tuple[str, str]:
+    """Colour and marker of the series at a place in the legend; both together are its own, also where there are more than colours."""
+    colours = list(COLOURS.values())
+    return colours[place % len(colours)], MARKERS[(place + place // len(colours)) % len(MARKERS)]
+
+
 STYLE: Mapping[str, Any] = {
     "backend": "Agg",
     "svg.fonttype": "none",
