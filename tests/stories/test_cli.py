@@ -47,7 +47,7 @@ def test_every_public_name_is_there():
     import prognos
 
     assert all(getattr(prognos, name) is not None for name in prognos.__all__)
-    with pytest.raises(AttributeError, match="prognos has no 'Cohorte'; it has Cohort, "):
+    with pytest.raises(AttributeError, match="prognos has no 'Cohorte'; it has Bundle, Cohort, "):
         _ = prognos.Cohorte
 
 

@@ -85,7 +85,7 @@ def test_new_patients_are_predicted_by_one_fold_or_by_all(finished, prognos, sma
     every = prognos("predict", out, "--model", "tta", "--cohort", small_cohort, "--out", tmp_path / "all")
     assert every.returncode == 0, every.stderr
     table = pd.read_csv(tmp_path / "all" / "predictions.csv")
-    assert list(table.columns) == ["patient_id", "risk", "low", "high", "group", "missing", "filled_by"]
+    assert list(table.columns) == ["patient_id", "risk", "low", "high", "group", "missing", "filled_by", "percentile", "unusual"]
     assert ((table["low"] <= table["risk"]) & (table["risk"] <= table["high"])).all()
     assert set(table["group"]) == {"low", "high"}
 
