@@ -50,7 +50,8 @@ class Truth:
         omics_only: a cause that only some pathways and mutations show.
         interaction: the product of a sign that patches show and a sign that pathways show; neither alone says anything.
         clinical: age and tumour stage, in equal parts.
-        site: hazard of the site, which also shifts all its features: a confounder that does not carry over to other sites.
+        site: hazard of the site, which also shifts all its features in one direction: what is learnt from that shift holds at other
+            sites too. For a confounder that does not, use `batch_effect`, whose shift is each site's own.
         batch_effect: size of the site's shift of features and genes, in standard deviations of a patch or gene; it is there
             whether or not the site matters for survival.
         visibility: correlation of the shared cause with what each modality shows of it.
