@@ -56,6 +56,20 @@ def test_the_study_says_what_each_model_cost(study_of):
         assert 0 <= row["predict_seconds"]["none"] <= row["fit_seconds"] + 0.01
 
 
+def test_a_study_that_asks_for_evidence_collects_it_when_all_is_done(study_of, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "prognos.study.run.collect_evidence", lambda folder, cohorts: asked.append(((folder / "comparison.csv").is_file(), list(cohorts)))
+    )
+    study_of(study={"evidence": True})
+    assert asked == [(True, ["small"])]
+
+
+def test_a_study_that_does_not_ask_collects_none(study_of, monkeypatch):
+    monkeypatch.setattr("prognos.study.run.collect_evidence", lambda *_: pytest.fail("evidence was collected"))
+    study_of()
+
+
 def test_predictions_have_the_promised_columns_and_every_patient_once_a_model(study_of, cohort):
     table = study_of().predictions()
     columns = ["model", "variant", "cohort", "seed", "fold", "missing", "patient_id", "time", "event", "risk", "threshold"]
