@@ -187,7 +187,7 @@ def facts_of(answer: Answer, patient: str) -> list[tuple[str, str]]:
     subtype = ", ".join(f"{row['class']} {row['probability']:.0%}" for _, row in classes.iterrows())
     facts = [
         ("Risk", f"{row['risk']:.3f}{spread}"),
-        ("Group", f"{row['group']} (above or below the median of the training patients)"),
+        ("Group", f"{row['group']} (above or below the median risk that a model gave those it was trained on)"),
         ("Predicted to be free of the event", ", ".join(free)),
         *([("Subtype", subtype)] if subtype else []),
         ("Missing", f"{row['missing'] or 'nothing that the model reads'}{': ' + row['filled_by'] if row['filled_by'] else ''}"),

@@ -137,7 +137,7 @@ def test_draws_of_what_is_missing_give_an_interval_of_risk_and_curve(cohort, tmp
     assert prediction.told(answer, "a").splitlines() == [
         "patient a",
         "  risk: -0.500 (-1.250 to 0.250 over 2 fitted models and 100 draws of what is missing, which is not all that is unknown)",
-        "  group: low (above or below the median of the training patients)",
+        "  group: low (above or below the median risk that a model gave those it was trained on)",
         "  predicted to be free of the event: 55% at 1 y (25% to 85%), 55% at 3 y (25% to 85%), 55% at 5 y (25% to 85%)",
         "  missing: omics: a coin",
     ]
