@@ -8,28 +8,23 @@ Symbols: h_i patch token; a_i = softmax_i of w^T (tanh(V h_i) * sigmoid(U h_i));
 Departures: patients are pooled one by one, so no padded patch gets attention; Cox's loss by default.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
+from prognos.models.contract import HeadConfig, Model, Needs, PatchMap
 from prognos.nn.attention import GatedAttention, attention_pool
 from prognos.nn.patches import CHUNK, PatchEncoder, by_patient
-from prognos.risk import survival_head
-from prognos.types import Bag, InputShape, Prediction, Progress, Survival
+from prognos.types import Bag, InputShape, Prediction, Progress
 
 
-class ABMILConfig(ModelConfig):
+class ABMILConfig(HeadConfig):
     """Hyperparameters of ABMIL."""
 
     d_model: int = Field(256, ge=1, description="width of a patch token")
     d_attention: int = Field(256, ge=1, description="width of the attention gate")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
-    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
-    n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
 
 
 class ABMIL(Model):
@@ -43,7 +38,7 @@ class ABMIL(Model):
         self.encoder = PatchEncoder(shape.d_patch, config.d_model, activation=nn.ReLU(), dropout=config.dropout)
         self.attention = GatedAttention(config.d_model, config.d_attention, config.dropout)
         self.pooled = nn.Sequential(nn.Linear(config.d_model, config.d_model), nn.ReLU(), nn.Dropout(config.dropout))
-        self.head = survival_head(config.survival, config.d_model, n_bins=config.n_bins)
+        self.head = config.head(config.d_model)
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from the patches alone."""
@@ -67,7 +62,3 @@ class ABMIL(Model):
         """The attention."""
         meaning = "weight of the patch in the patient's embedding; sums to 1 over the patient"
         return (PatchMap("attention", meaning, prediction.evidence["attention"][patient]),)
-
-    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
-        """The survival loss."""
-        return {"survival": self.head.loss(self(bag, progress), survival, beside)}

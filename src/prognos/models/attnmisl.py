@@ -10,30 +10,24 @@ Departures: the centres are k-means over the training patients' patches, so that
 code clusters each patient alone, and its kinds are not aligned); weight decay in place of an L1 penalty that reaches two parameters.
 """
 
-from typing import Literal
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
+from prognos.models.contract import HeadConfig, Model, Needs, PatchMap
 from prognos.nn.attention import masked_softmax
 from prognos.nn.patches import PatchEncoder, by_patient
 from prognos.nn.prototypes import nearest_prototype, patch_prototypes
-from prognos.risk import survival_head
-from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold
+from prognos.types import Bag, InputShape, Prediction, Progress, TrainingFold
 
 
-class AttnMISLConfig(ModelConfig):
+class AttnMISLConfig(HeadConfig):
     """Hyperparameters of AttnMISL."""
 
     d_model: int = Field(64, ge=2, multiple_of=2, description="width of a patch token; attention and last layer have half of it")
     n_prototypes: int = Field(10, ge=1, description="kinds of patches")
     prototype_patches: int = Field(20_000, ge=1, description="training patches that the kinds are found on")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout")
-    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
-    n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
-    censored_weight: float = Field(1.0, ge=0, le=1, description="weight of the censored in the discrete likelihood")
 
 
 class AttnMISL(Model):
@@ -54,7 +48,7 @@ class AttnMISL(Model):
         self.patches = PatchEncoder(shape.d_patch, d, activation=nn.ReLU(), dropout=0.0)
         self.score = nn.Sequential(nn.Linear(d, d // 2), nn.Tanh(), nn.Linear(d // 2, 1, bias=False))
         self.dense = nn.Sequential(nn.Linear(d, d // 2), nn.ReLU(), nn.Dropout(config.dropout))
-        self.head = survival_head(config.survival, d // 2, n_bins=config.n_bins, censored_weight=config.censored_weight)
+        self.head = config.head(d // 2)
 
     def learn(self, train: TrainingFold) -> None:
         """Time bins, and the centres of the kinds."""
@@ -78,10 +72,6 @@ class AttnMISL(Model):
         counts = torch.bincount(kind, minlength=self.config.n_prototypes)
         sums = tokens.new_zeros(self.config.n_prototypes, tokens.shape[1]).index_add(0, kind, tokens)
         return sums / counts.clamp(min=1)[:, None], counts > 0
-
-    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
-        """The survival loss."""
-        return {"survival": self.head.loss(self(bag, progress), survival, beside)}
 
     def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
         """Which patches are of each kind, and how much the patch's kind counts."""

@@ -11,23 +11,20 @@ has none and takes no part in the loss of patches. A patient with few patches ha
 loss for the patient by default.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
+from prognos.models.contract import Beside, HeadConfig, Model, Needs, PatchMap
 from prognos.nn.attention import GatedAttention
 from prognos.nn.patches import PatchEncoder, by_patient
-from prognos.risk import survival_head
 from prognos.risk.discrete import quantile_cuts
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold
 
 
-class CLAMConfig(ModelConfig):
+class CLAMConfig(HeadConfig):
     """Hyperparameters of CLAM."""
 
     d_model: int = Field(256, ge=1, description="width of a patch token")
@@ -35,9 +32,7 @@ class CLAMConfig(ModelConfig):
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
     n_examples: int = Field(8, ge=1, description="B: patches on each side that the classifiers learn from")
     patch_weight: float = Field(0.3, ge=0, lt=1, description="weight of the loss of patches; the patient's has the rest")
-    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
     n_bins: int = Field(4, ge=2, description="time bins: of the discrete head, and the classes of the loss of patches")
-    censored_weight: float = Field(1.0, ge=0, le=1, description="weight of the censored in the discrete likelihood")
 
 
 class CLAM(Model):
@@ -53,7 +48,7 @@ class CLAM(Model):
         d = config.d_model
         self.patches = PatchEncoder(shape.d_patch, d, activation=nn.ReLU(), dropout=config.dropout)
         self.score = GatedAttention(d, config.d_attention, config.dropout, bias=False)
-        self.head = survival_head(config.survival, d, n_bins=config.n_bins, censored_weight=config.censored_weight)
+        self.head = config.head(d)
         if config.patch_weight:
             self.classifiers = nn.Linear(d, 2 * config.n_bins)
         self.register_buffer("classes", torch.arange(1, config.n_bins, dtype=torch.float64))

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.models.contract import Model, ModelConfig, Needs
 from prognos.risk import CoxHead
 from prognos.risk.cox import partial_likelihood_loss
-from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold
+from prognos.types import Bag, InputShape, Prediction, Progress, TrainingFold
 
 
 class ClinicalConfig(ModelConfig):
@@ -61,10 +61,6 @@ class Clinical(Model):
         """The log-risk of the clinical columns."""
         prediction = self.head(bag["clinical"].values[:, 0])
         return Prediction(prediction.risk, evidence={"coefficients": self.head.weight.weight[0].detach()})
-
-    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
-        """The partial likelihood (it is minimised in closed steps by `learn`)."""
-        return {"survival": self.head.loss(self(bag, progress), survival, beside)}
 
 
 def ridge_coefficients(

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from prognos.risk import CoxHead, DiscreteHead, MarginalHead
+from prognos.risk import CoxHead, DiscreteHead, MarginalHead, survival_head
 from prognos.types import Bag, InputShape, Prediction, Progress, Stage, Survival, TrainingFold
 
 Beside = tuple[Tensor, Survival] | None
@@ -19,6 +19,18 @@ class ModelConfig(BaseModel):
     """Base of every model's frozen config: unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class HeadConfig(ModelConfig):
+    """Config of a model whose survival head may be any: the common recipe has Cox's, a publication often the discrete one."""
+
+    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
+    n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
+    censored_weight: float = Field(1.0, ge=0, le=1, description="weight of the censored in the discrete likelihood")
+
+    def head(self, d_in: int) -> CoxHead | DiscreteHead:
+        """The head on features of width `d_in`."""
+        return survival_head(self.survival, d_in, n_bins=self.n_bins, censored_weight=self.censored_weight)
 
 
 @dataclass(frozen=True)
@@ -102,8 +114,8 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
-        """The weighted terms of the paper's total loss, `survival` among them; training minimises their sum."""
-        raise NotImplementedError
+        """The weighted terms of the paper's total loss, whose sum training minimises: `survival`, alone unless a model says more."""
+        return {"survival": self.head.loss(self(bag, progress), survival, beside)}
 
     def draws(self, bag: Bag, n_draws: int) -> tuple[Prediction, ...]:
         """Predictions that each rest on one draw of what a patient lacks; none where a model draws nothing."""

@@ -12,9 +12,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
+from prognos.models.contract import Model, ModelConfig, Needs, PatchMap
 from prognos.risk import CoxHead
-from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold
+from prognos.types import Bag, InputShape, Prediction, Progress, TrainingFold
 
 
 class LateFusionConfig(ModelConfig):
@@ -90,7 +90,3 @@ class LateFusion(Model):
         risk = torch.where(known, scores, torch.zeros_like(scores)).sum(dim=1) / known.sum(dim=1).clamp(min=1)
         evidence = {"part_risks": scores, "parts": {name: said.evidence for name, said in predictions.items()}}
         return Prediction(self.head(risk[:, None]).risk, evidence=evidence)
-
-    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
-        """Nothing is trained here; the parts were."""
-        return {"survival": self.head.loss(self(bag, progress), survival, beside)}

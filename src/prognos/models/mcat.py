@@ -14,23 +14,21 @@ it, or what the stated policy fills in; Cox's loss by default.
 """
 
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
+from prognos.models.contract import HeadConfig, Model, Needs, PatchMap
 from prognos.nn.multihead import MultiHeadAttention
 from prognos.nn.patches import PatchEncoder, by_patient
 from prognos.nn.pathways import GroupEncoder
 from prognos.nn.token_pool import TokenPool
-from prognos.risk import survival_head
-from prognos.types import Bag, InputShape, Prediction, Progress, Survival
+from prognos.types import Bag, InputShape, Prediction, Progress
 
 
-class MCATConfig(ModelConfig):
+class MCATConfig(HeadConfig):
     """Hyperparameters of MCAT."""
 
     d_model: int = Field(256, ge=8, description="width of a token")
@@ -38,9 +36,6 @@ class MCATConfig(ModelConfig):
     layers: int = Field(2, ge=1, description="transformer layers on each side")
     d_hidden: int = Field(512, ge=1, description="width of the networks inside the layers")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
-    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
-    n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
-    censored_weight: float = Field(1.0, ge=0, le=1, description="weight of the censored in the discrete likelihood")
 
 
 class MCAT(Model):
@@ -63,7 +58,7 @@ class MCAT(Model):
         self.histology = pool()
         self.omics = pool()
         self.join = nn.Sequential(nn.Linear(2 * d, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU())
-        self.head = survival_head(config.survival, d, n_bins=config.n_bins, censored_weight=config.censored_weight)
+        self.head = config.head(d)
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from patches and groups of genes."""
@@ -78,10 +73,6 @@ class MCAT(Model):
         prediction = self.head(joined)
         attention = [self.co_attention.attention(tokens, rows) for tokens, rows in zip(groups, patches, strict=True)]
         return Prediction(prediction.risk, prediction.hazard_logits, {"attention": attention, "group_weights": weights.detach()})
-
-    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
-        """The survival loss."""
-        return {"survival": self.head.loss(self(bag, progress), survival, beside)}
 
     def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
         """Where each group of genes looks."""

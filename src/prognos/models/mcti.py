@@ -29,9 +29,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
-from prognos.nn.mcti import AdaptiveGroups, CategoryMaps, ExchangeBlock, GroupMixer, Mapped, Streams, top_patches
+from prognos.nn.mcti import AdaptiveGroups, CategoryMaps, ExchangeBlock, Mapped, Streams, top_patches
 from prognos.nn.patches import alike, in_order, spread_patches
 from prognos.nn.pathways import GroupEncoder
+from prognos.nn.token_pool import TokenMixer
 from prognos.risk import survival_head
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold
 
@@ -108,7 +109,7 @@ class MCTI(Model):
         if c.grouping == "adaptive":
             return AdaptiveGroups(shape.n_genes, c.n_groups, c.d_model, heads=c.heads, dropout=c.dropout)
         groups = GroupEncoder(shape.pathway_features, c.d_model, dropout=c.dropout)
-        return nn.Sequential(groups, nn.LayerNorm(c.d_model), GroupMixer(c.d_model, heads=c.heads, dropout=c.dropout))
+        return nn.Sequential(groups, nn.LayerNorm(c.d_model), TokenMixer(c.d_model, heads=c.heads, dropout=c.dropout))
 
     def learn(self, train: TrainingFold) -> None:
         """Time bins, marginal hazards, and the groups of genes that training begins with."""

@@ -7,25 +7,19 @@ Departures: Cox's loss in place of the discrete likelihood by default (`survival
 all models of a study share one loss family.
 """
 
-from typing import Literal
-
 from pydantic import Field
-from torch import Tensor
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.models.contract import HeadConfig, Model, Needs
 from prognos.nn.snn import self_normalising_layers
-from prognos.risk import survival_head
-from prognos.types import Bag, InputShape, Prediction, Progress, Survival
+from prognos.types import Bag, InputShape, Prediction, Progress
 
 
-class SNNConfig(ModelConfig):
+class SNNConfig(HeadConfig):
     """Hyperparameters of the SNN."""
 
     d_model: int = Field(256, ge=1, description="width of each layer")
     n_layers: int = Field(2, ge=1, description="number of layers")
     dropout: float = Field(0.25, ge=0, lt=1, description="alpha dropout")
-    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
-    n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
 
 
 class SNN(Model):
@@ -37,14 +31,10 @@ class SNN(Model):
     def __init__(self, config: SNNConfig, shape: InputShape):
         super().__init__(config, shape)
         self.layers = self_normalising_layers(shape.n_genes, config.d_model, config.n_layers, config.dropout)
-        self.head = survival_head(config.survival, config.d_model, n_bins=config.n_bins)
+        self.head = config.head(config.d_model)
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from the genes alone."""
         embedding = self.layers(bag["omics"].values[:, 0])
         prediction = self.head(embedding)
         return Prediction(prediction.risk, prediction.hazard_logits, {"embedding": embedding.detach()})
-
-    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
-        """The survival loss."""
-        return {"survival": self.head.loss(self(bag, progress), survival, beside)}

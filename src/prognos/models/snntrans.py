@@ -6,30 +6,24 @@ survival papers, a class token, two layers of self-attention, and the risk from 
 Departures: everything beyond the name is ours; Cox's loss by default.
 """
 
-from typing import Literal
-
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.models.contract import HeadConfig, Model, Needs
 from prognos.nn.multihead import with_class
 from prognos.nn.pathways import GroupEncoder
 from prognos.nn.token_pool import TransformerLayer
-from prognos.risk import survival_head
-from prognos.types import Bag, InputShape, Prediction, Progress, Survival
+from prognos.types import Bag, InputShape, Prediction, Progress
 
 
-class SNNTransConfig(ModelConfig):
+class SNNTransConfig(HeadConfig):
     """Hyperparameters of SNNTrans."""
 
     d_model: int = Field(256, ge=8, description="width of a token")
     heads: int = Field(8, ge=1, description="heads of the attention")
     layers: int = Field(2, ge=1, description="transformer layers")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
-    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
-    n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
-    censored_weight: float = Field(1.0, ge=0, le=1, description="weight of the censored in the discrete likelihood")
 
 
 class SNNTrans(Model):
@@ -47,14 +41,10 @@ class SNNTrans(Model):
             *(TransformerLayer(d, heads=config.heads, d_hidden=2 * d, dropout=config.dropout) for _ in range(config.layers)),
             nn.LayerNorm(d),
         )
-        self.head = survival_head(config.survival, d, n_bins=config.n_bins, censored_weight=config.censored_weight)
+        self.head = config.head(d)
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from the pathways alone."""
         embedding = self.mix(with_class(self.class_token, self.pathways(bag["omics"].values)))[:, 0]
         prediction = self.head(embedding)
         return Prediction(prediction.risk, prediction.hazard_logits, {"embedding": embedding.detach()})
-
-    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
-        """The survival loss."""
-        return {"survival": self.head.loss(self(bag, progress), survival, beside)}

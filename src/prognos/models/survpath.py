@@ -12,31 +12,25 @@ Departures: the mean over patches is taken in pieces, so that memory does not gr
 published code reads a mask and does not use it); Hallmark gene sets by default; Cox's loss by default.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
+from prognos.models.contract import HeadConfig, Model, Needs, PatchMap
 from prognos.nn.attention import FeedForward
 from prognos.nn.multihead import fused_attention
 from prognos.nn.patches import CHUNK, PatchEncoder, by_patient
 from prognos.nn.pathways import GroupEncoder
-from prognos.risk import survival_head
-from prognos.types import Bag, InputShape, Prediction, Progress, Survival
+from prognos.types import Bag, InputShape, Prediction, Progress
 
 
-class SurvPathConfig(ModelConfig):
+class SurvPathConfig(HeadConfig):
     """Hyperparameters of SurvPath."""
 
     d_model: int = Field(256, ge=4, multiple_of=4, description="width of a token; the attention has half of it")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout")
-    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
-    n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
-    censored_weight: float = Field(1.0, ge=0, le=1, description="weight of the censored in the discrete likelihood")
 
 
 class SurvPath(Model):
@@ -58,7 +52,7 @@ class SurvPath(Model):
         self.network = nn.Sequential(nn.LayerNorm(half), FeedForward(half, half, config.dropout))
         self.norm = nn.LayerNorm(half)
         self.join = nn.Sequential(nn.Linear(d, d // 4), nn.ReLU())
-        self.head = survival_head(config.survival, d // 4, n_bins=config.n_bins, censored_weight=config.censored_weight)
+        self.head = config.head(d // 4)
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from patches and pathways."""
@@ -93,10 +87,6 @@ class SurvPath(Model):
 
     def _closed(self, attended: Float[Tensor, "tokens half"]) -> Float[Tensor, "tokens half"]:
         return self.norm(self.network(attended))
-
-    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
-        """The survival loss."""
-        return {"survival": self.head.loss(self(bag, progress), survival, beside)}
 
     def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
         """How much all pathways together look at each patch."""

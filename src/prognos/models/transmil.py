@@ -18,14 +18,13 @@ from jaxtyping import Float, Shaped
 from pydantic import Field
 from torch import Tensor, nn
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs
+from prognos.models.contract import HeadConfig, Model, Needs
 from prognos.nn.patches import PatchEncoder
 from prognos.nn.transmil import TransMILEncoder
-from prognos.risk import survival_head
-from prognos.types import Bag, InputShape, Prediction, Progress, Survival
+from prognos.types import Bag, InputShape, Prediction, Progress
 
 
-class TransMILConfig(ModelConfig):
+class TransMILConfig(HeadConfig):
     """Hyperparameters of TransMIL."""
 
     d_model: int = Field(256, ge=8, description="width of a token")
@@ -34,9 +33,6 @@ class TransMILConfig(ModelConfig):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout of what was attended")
     order: Literal["given", "raster"] = Field("given", description="patches as given, or sorted by row and column of the slide")
     zeros_in_front: bool = Field(False, description="zero tokens fill the landmarks up and take part, as in the published code")
-    survival: Literal["cox", "discrete"] = Field("cox", description="survival model of the head")
-    n_bins: int = Field(4, ge=2, description="time bins of the discrete head")
-    censored_weight: float = Field(1.0, ge=0, le=1, description="weight of the censored in the discrete likelihood")
 
 
 class TransMIL(Model):
@@ -57,17 +53,13 @@ class TransMIL(Model):
             dropout=config.dropout,
             zeros_in_front=config.zeros_in_front,
         )
-        self.head = survival_head(config.survival, config.d_model, n_bins=config.n_bins, censored_weight=config.censored_weight)
+        self.head = config.head(config.d_model)
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from the patches alone."""
         embedding = torch.stack([self.encoder.first(self.patches(self._ordered(bag, i))) for i in range(len(bag))])
         prediction = self.head(embedding)
         return Prediction(prediction.risk, prediction.hazard_logits, {"embedding": embedding.detach()})
-
-    def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
-        """The survival loss."""
-        return {"survival": self.head.loss(self(bag, progress), survival, beside)}
 
     def _ordered(self, bag: Bag, patient: int) -> Float[Tensor, "patches d_patch"]:
         """The patches of a patient in the order in which positions are given to them."""

@@ -31,7 +31,6 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize, softplus
 
@@ -51,6 +50,7 @@ from prognos.nn.alignment import (
 )
 from prognos.nn.patches import PatchEncoder, by_patient
 from prognos.nn.pathways import PathwayEncoder
+from prognos.nn.prototypes import k_means
 from prognos.nn.tta import CoAttention, Refiner
 from prognos.risk import survival_head
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold
@@ -298,12 +298,8 @@ class TTA(Model):
                 rows[m].append(x[0])
         banks = [torch.cat(rows["histology"] + rows["omics"])] if self.n_banks == 1 else [torch.cat(rows[m]) for m in MODALITIES]
         for bank, points in enumerate(banks):
-            found = (
-                KMeans(min(self.config.n_prototypes, len(points)), n_init=1, random_state=0)
-                .fit(points.cpu().double().numpy())
-                .cluster_centers_
-            )
-            self.centroids[bank, : len(found)] = torch.as_tensor(found, dtype=self.centroids.dtype)
+            found = k_means(points, self.config.n_prototypes, starts=1)
+            self.centroids[bank, : len(found)] = found.to(self.centroids)
         self.train(training)
 
     def _consistency(self, together: Alignment, progress: Progress) -> Float[Tensor, ""]:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, normalize
 
 from prognos.nn.attention import FeedForward, GatedAttention, attention_pool
-from prognos.nn.multihead import MultiHeadAttention, fused_attention, head_width
+from prognos.nn.multihead import fused_attention, head_width
 from prognos.nn.patches import PatchEncoder
+from prognos.nn.prototypes import k_means
+from prognos.nn.token_pool import TokenMixer
 from prognos.nn.transport import curriculum_plan
 
 SHARPNESS = 20.0
@@ -79,7 +81,7 @@ class AdaptiveGroups(nn.Module):
         self.weight = nn.Parameter(torch.randn(n_genes, d_model) * math.sqrt(n_groups / n_genes))
         self.bias = nn.Parameter(torch.zeros(n_groups, d_model))
         self.close = nn.Sequential(nn.GELU(), nn.LayerNorm(d_model), nn.Dropout(dropout))
-        self.mix = GroupMixer(d_model, heads=heads, dropout=dropout)
+        self.mix = TokenMixer(d_model, heads=heads, dropout=dropout)
 
     @torch.no_grad()
     def learn(self, genes: Float[Tensor, "patients genes"]) -> None:
@@ -102,40 +104,16 @@ class AdaptiveGroups(nn.Module):
 
 def affinities(genes: Float[Tensor, "patients genes"], n_groups: int) -> Float[Tensor, "genes groups"]:
     """Cosine of each gene, standardised over patients, with the centre of each group of genes that vary together; 0 where it has none."""
-    from sklearn.cluster import KMeans
-
     centred = genes - genes.mean(dim=0)
     length = centred.norm(dim=0)
     varying = length > 1e-8 * math.sqrt(len(genes))
     profiles = (centred[:, varying] / length[varying]).T
     found = torch.zeros(genes.shape[1], n_groups, dtype=genes.dtype)
-    n_different = len(profiles.unique(dim=0)) if bool(varying.any()) else 0
-    if n_different:
-        means = KMeans(min(n_groups, n_different), n_init=4, random_state=0).fit(profiles.numpy()).cluster_centers_
-        centres = normalize(torch.as_tensor(means, dtype=genes.dtype), dim=1)
+    if bool(varying.any()):
+        centres = normalize(k_means(profiles, n_groups), dim=1).to(genes.dtype)
         found[varying, : len(centres)] = profiles @ centres.T
         found[varying, len(centres) :] = -1.0
     return found
-
-
-class GroupMixer(nn.Module):
-    """tokens + attention(norm(tokens)) over a few tokens.
-
-    Args:
-        d_model: D.
-        heads: of the attention.
-        dropout: share of attended entries dropped in training.
-    """
-
-    def __init__(self, d_model: int, *, heads: int, dropout: float):
-        super().__init__()
-        self.norm = nn.LayerNorm(d_model)
-        self.attention = MultiHeadAttention(d_model, heads, dropout=dropout)
-
-    def forward(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch tokens d_model"]:
-        """Tokens that know of each other."""
-        normed = self.norm(tokens)
-        return tokens + self.attention(normed, normed)
 
 
 class TransportGuidedAttention(nn.Module):

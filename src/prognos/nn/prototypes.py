@@ -1,4 +1,4 @@
-"""Prototypes of patches: centres of k-means over patches of the training patients."""
+"""Centres of what the training patients show, by k-means: prototypes of patches and tokens, groups of genes."""
 
 import torch
 from jaxtyping import Float
@@ -32,11 +32,21 @@ def patch_prototypes(train: TrainingFold, n_prototypes: int, *, most: int) -> Fl
         n_prototypes: K; with fewer different patches the last centres are repeated.
         most: patches that the centres are found on; see `training_patches`.
     """
-    patches = training_patches(train, most).double().cpu()
-    different = torch.unique(patches, dim=0)
-    k = min(n_prototypes, len(different))
-    centres = torch.as_tensor(KMeans(k, n_init=4, random_state=0).fit(patches.numpy()).cluster_centers_)
-    return torch.cat([centres, centres[-1:].expand(n_prototypes - k, -1)]).float()
+    centres = k_means(training_patches(train, most), n_prototypes)
+    return torch.cat([centres, centres[-1:].expand(n_prototypes - len(centres), -1)]).float()
+
+
+def k_means(points: Float[Tensor, "points width"], n_centres: int, *, starts: int = 4) -> Float[Tensor, "centres width"]:
+    """The centres of k-means in double precision, the same every time; only as many as there are different points.
+
+    Args:
+        points: at least one.
+        n_centres: k.
+        starts: of which the best is taken.
+    """
+    rows = points.detach().double().cpu()
+    k = min(n_centres, len(torch.unique(rows, dim=0)))
+    return torch.as_tensor(KMeans(k, n_init=starts, random_state=0).fit(rows.numpy()).cluster_centers_)
 
 
 def nearest_prototype(rows: Float[Tensor, "patches d_patch"], prototypes: Float[Tensor, "prototypes d_patch"]) -> Tensor:

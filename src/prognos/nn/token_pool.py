@@ -1,4 +1,4 @@
-"""A few tokens of a patient -> one vector, as the co-attention models do on each side."""
+"""A few tokens of a patient: they look at each other, and become one vector."""
 
 import torch
 from jaxtyping import Float
@@ -6,6 +6,26 @@ from torch import Tensor, nn
 
 from prognos.nn.attention import FeedForward, GatedAttention
 from prognos.nn.multihead import MultiHeadAttention
+
+
+class TokenMixer(nn.Module):
+    """tokens + attention(norm(tokens)) over a few tokens.
+
+    Args:
+        d_model: D.
+        heads: of the attention.
+        dropout: share of attended entries dropped in training.
+    """
+
+    def __init__(self, d_model: int, *, heads: int, dropout: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.attention = MultiHeadAttention(d_model, heads, dropout=dropout)
+
+    def forward(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch tokens d_model"]:
+        """Tokens that know of each other."""
+        normed = self.norm(tokens)
+        return tokens + self.attention(normed, normed)
 
 
 class TransformerLayer(nn.Module):
@@ -20,16 +40,14 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, d_model: int, *, heads: int, d_hidden: int, dropout: float):
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(d_model) for _ in range(2))
-        self.attention = MultiHeadAttention(d_model, heads, dropout=dropout)
+        self.mix = TokenMixer(d_model, heads=heads, dropout=dropout)
+        self.norm = nn.LayerNorm(d_model)
         self.network = FeedForward(d_model, d_hidden, dropout)
 
     def forward(self, tokens: Float[Tensor, "batch tokens d_model"]) -> Float[Tensor, "batch tokens d_model"]:
         """Tokens that know of each other."""
-        before, between = self.norms
-        normed = before(tokens)
-        tokens = tokens + self.attention(normed, normed)
-        return tokens + self.network(between(tokens))
+        tokens = self.mix(tokens)
+        return tokens + self.network(self.norm(tokens))
 
 
 class TokenPool(nn.Module):

@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
@@ -13,6 +12,7 @@ from prognos import files
 from prognos.report.drawings import FOLDER, Drawing, drawings, write_drawings
 from prognos.report.figures import FIGURES
 from prognos.report.figures.style import themed_svg
+from prognos.report.page_template import page_template
 from prognos.report.run_folder import RunFolder, read_run_folder
 from prognos.report.sections import SECTIONS
 from prognos.report.tables import csv_link
@@ -67,20 +67,12 @@ def page(run: RunFolder, drawn: Sequence[Drawing] | None = None) -> str:
         drawn: its drawings; made here when not given.
     """
     real = _real(run)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("prognos.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["sentence"] = _sentence
     sections = [section for section in SECTIONS if section.shown(real)]
     values: dict[str, Any] = {"figures": FIGURES, "pictures": _pictures(real, drawings(real) if drawn is None else drawn)}
     for section in sections:
         values |= section.values(run, real)
     facts = {"run": run, "oracle": run.study.selection == "oracle", "several": len(run.cohorts) > 1}
-    return environment.get_template("report.html.j2").render(**facts, sections=sections, **values)
+    return page_template("report.html.j2").render(**facts, sections=sections, **values)
 
 
 def _real(run: RunFolder) -> RunFolder:
@@ -92,13 +84,6 @@ def _real(run: RunFolder) -> RunFolder:
         if isinstance(table, pd.DataFrame) and "label" in table
     }
     return replace(run, **kept)
-
-
-def _sentence(text: str) -> str:
-    """A note as others wrote it, with a capital and a full stop, unless it begins with a name such as a model's."""
-    ended = text if text.endswith((".", "!", "?", ":")) else f"{text}."
-    first = ended.split(" ", 1)[0]
-    return ended[:1].upper() + ended[1:] if first.isalpha() else ended
 
 
 def _pictures(run: RunFolder, drawn: Sequence[Drawing]) -> dict[tuple[str, str], list[Picture]]:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -13,6 +12,7 @@ from prognos import files
 from prognos.predict import Answer, Contributions, facts_of
 from prognos.predict.writing import NOT_FOR_PATIENTS
 from prognos.report.figures.style import COLOURS, FAINT, INK, inline_svg, sheet, styled
+from prognos.report.page_template import page_template
 
 N_PATHWAYS = 8
 """Pathways on the page; all of them are in the JSON file."""
@@ -27,18 +27,11 @@ def write_page(answer: Answer, patient: str, contributed: Contributions, out: Pa
 
 def patient_page(answer: Answer, patient: str, contributed: Contributions) -> str:
     """The page as text: self-contained, light and dark; the same answer gives the same text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("prognos.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     unusual = [reason.text for reason in answer.reasons.get(patient, ())]
     facts = [fact for fact in facts_of(answer, patient) if fact[0] != "Unlike the training patients"]
     curve = answer.survival[answer.survival["patient_id"] == patient]
     pathways = contributed.pathways.head(N_PATHWAYS)
-    return environment.get_template("patient.html.j2").render(
+    return page_template("patient.html.j2").render(
         patient=patient,
         about=answer.about,
         n_models=answer.n_models,
