@@ -62,9 +62,18 @@ PARAMETERS["clam"] = (8 * 8 + 8) + 2 * (8 * 8 + 8) + 8 + 8 + 4 * (8 * 2 + 2)  # 
 PARAMETERS["clam-paper"] = PARAMETERS["clam"] - 8 + (8 * 4 + 4)
 PARAMETERS["mcat"] = (8 * 8 + 8) + _SNNS + _ATTENTION + 2 * _SIDE + (16 * 8 + 8) + (8 * 8 + 8) + 8
 PARAMETERS["mcat-paper"] = PARAMETERS["mcat"] - 8 + (8 * 4 + 4)
+PARAMETERS["motcat"] = PARAMETERS["mcat"] - _ATTENTION  # a plan has none
+PARAMETERS["motcat-paper"] = PARAMETERS["motcat"] - 8 + (8 * 4 + 4)
 _HALVES = 3 * 8 * 4 + 8 + 2 * (4 * 4 + 4) + 8  # queries, keys, values of width 4; norm, network, norm
 PARAMETERS["survpath"] = (8 * 8 + 8) + _SNNS + _HALVES + (8 * 2 + 2) + 2
 PARAMETERS["survpath-paper"] = PARAMETERS["survpath"] - 2 + (2 * 4 + 4)
+
+PARAMETERS["panther"] = 4 * (1 + 2 * 8)  # w on pi, mu and Sigma of each prototype
+PARAMETERS["panther-paper"] = PARAMETERS["panther"]
+_WIDTH = (8 + 4) // 2  # a token and its code, halved
+_NETWORKS = (4 + 3) * 2 * (_WIDTH**2 + _WIDTH)  # a network for each prototype and pathway
+PARAMETERS["mmp"] = (17 * 8 + 8) + _SNNS + (4 + 3) * 4 + 3 * 12 * _WIDTH + _NETWORKS + 2 * _WIDTH + 2 * _WIDTH  # ..., norm, w
+PARAMETERS["mmp-paper"] = PARAMETERS["mmp"]
 
 
 def test_the_list_of_models_is_complete():

@@ -14,6 +14,8 @@ OWN = {
     "TransMIL": {"heads": 2, "landmarks": 4},
     "SNNTrans": {"heads": 2},
     "MCAT": {"heads": 2, "d_hidden": 16},
+    "MOTCat": {"heads": 2, "d_hidden": 16, "micro_batch": 3},
+    "MMP": {"d_code": 4},
 }
 SURVIVAL = Survival(
     torch.tensor([50.0, 20.0, 90.0, 10.0, 70.0, 30.0]),

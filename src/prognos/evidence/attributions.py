@@ -1,7 +1,7 @@
 """What genes and pathways add to the risk that a fitted model gives: integrated gradients, summed as a reader asks for them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -41,14 +41,8 @@ class OmicsAttributions:
 
     @property
     def unexplained(self) -> float:
-        """The part of the risk differences to the baseline that the attributions do not sum to: sum |lack| / sum |difference|.
-
-        NaN where the model says the same with and without omics.
-        """
-        difference = self.risk - self.baseline
-        lack = difference - self.values.sum(axis=(1, 2))
-        whole = np.abs(difference).sum()
-        return float(np.abs(lack).sum() / whole) if whole > 0 else float("nan")
+        """See `unexplained`, of these patients."""
+        return unexplained((self,))
 
     def by_feature(self) -> Float[np.ndarray, "patients features"]:
         """One number a feature of the schema; a feature of several pathways has the sum over them."""
@@ -78,6 +72,17 @@ class OmicsAttributions:
         return found.assign(**{IN_NO_SET: self.values[:, 0] @ (named[:, 0] == 0)}) if (named == 0).any() else found
 
 
+def unexplained(found: Sequence[OmicsAttributions]) -> float:
+    """The part of the risk differences to the baseline that attributions do not sum to: sum |lack| / sum |difference|, over all patients.
+
+    NaN where the models say the same with and without omics.
+    """
+    differences = [one.risk - one.baseline for one in found]
+    lack = sum(np.abs(difference - one.values.sum(axis=(1, 2))).sum() for difference, one in zip(differences, found, strict=True))
+    whole = sum(np.abs(difference).sum() for difference in differences)
+    return float(lack / whole) if whole > 0 else float("nan")
+
+
 def omics_attributions(fitted: Fitted, cohort: Cohort, patients: Sequence[str]) -> OmicsAttributions:
     """What each omics feature adds to the risks of those patients who have omics, from all their patches.
 
@@ -86,21 +91,26 @@ def omics_attributions(fitted: Fitted, cohort: Cohort, patients: Sequence[str]) 
     """
     if fitted.inputs.omics is None:
         raise ValueError(f"{fitted.name} reads no omics, so there is nothing to attribute to genes: choose a model that does.")
-    found = []
-    for bag, _ in fitted.predictions(cohort, patients):
-        given = _given(fitted, bag)
-        has = torch.nonzero(bag["omics"].present).flatten().tolist()
-        if has:
-            found.append(integrated_gradients(fitted.model, _part(given, has)))
+    found = [one for bag, _ in fitted.predictions(cohort, patients) if (one := attributions_of(fitted, bag)) is not None]
     if not found:
         raise ValueError(f"none of the {len(patients)} patients has omics that {fitted.name} reads: choose others.")
-    return OmicsAttributions(
+    return replace(
+        found[0],
         patients=tuple(patient for one in found for patient in one.patients),
         values=np.concatenate([one.values for one in found]),
         risk=np.concatenate([one.risk for one in found]),
         baseline=np.concatenate([one.baseline for one in found]),
-        schema=fitted.inputs.omics.schema,
-        pathways=fitted.inputs.pathways,
+    )
+
+
+def attributions_of(fitted: Fitted, bag: Bag) -> OmicsAttributions | None:
+    """The same of the patients of one bag, as `Fitted.predictions` gives it; None where nobody in it has omics, or the model reads none."""
+    if fitted.inputs.omics is None or not bool(bag["omics"].present.any()):
+        return None
+    has = torch.nonzero(bag["omics"].present).flatten().tolist()
+    found = integrated_gradients(fitted.model, _part(_given(fitted, bag), has))
+    return OmicsAttributions(
+        found.patients, found.values, found.risk, found.baseline, schema=fitted.inputs.omics.schema, pathways=fitted.inputs.pathways
     )
 
 

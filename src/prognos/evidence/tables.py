@@ -6,6 +6,9 @@ FOLDER = "evidence"
 OF_FIT = ("model", "variant", "cohort", "seed", "fold")
 """What each row is of: one fitted model, asked about patients of its test fold."""
 
+INCOMPLETE = 0.05
+"""Share of the risk differences that attributions may lack before a page says so."""
+
 TABLES: Mapping[str, tuple[str, ...]] = {
     "fits": (*OF_FIT, "patients", "patients_with_omics", "features", "unexplained", "same_modality_before", "same_modality_after"),
     "pathway_attributions": (*OF_FIT, "patient_id", "pathway", "attribution"),

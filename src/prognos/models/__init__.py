@@ -48,7 +48,13 @@ _CLAM = "Lu et al., CLAM, Nature Biomedical Engineering 2021"
 
 _MCAT = "Chen et al., Multimodal co-attention transformer, ICCV 2021"
 
+_MOTCAT = "Xu and Chen, MOTCat, ICCV 2023"
+
 _SURVPATH = "Jaume et al., SurvPath, CVPR 2024"
+
+_MMP = "Song et al., Multimodal prototyping, ICML 2024"
+
+_PANTHER = "Song et al., PANTHER, CVPR 2024"
 
 _TRANSMIL = "Shao et al., TransMIL, NeurIPS 2021"
 
@@ -111,6 +117,15 @@ MODELS: dict[str, Entry] = {
             config={"survival": "discrete"},
             training={**_COMMON, "batch_size": 1, "accumulate": 32},
         ),
+        Entry("motcat", "prognos.models.motcat:MOTCat", _MOTCAT, "groups of genes and patches matched by transport"),
+        Entry(
+            "motcat-paper",
+            "prognos.models.motcat:MOTCat",
+            _MOTCAT,
+            "MOTCat as published",
+            config={"survival": "discrete"},
+            training={**_COMMON, "batch_size": 1, "accumulate": 32},
+        ),
         Entry("survpath", "prognos.models.survpath:SurvPath", _SURVPATH, "pathways look at patches and back"),
         Entry(
             "survpath-paper",
@@ -123,6 +138,26 @@ MODELS: dict[str, Entry] = {
                 **{"batch_size": 1, "schedule": "constant", "warmup": 0.0},
             },
             inputs={"n_patches": 4096, "omics_kinds": ("rna",)},
+        ),
+        Entry("panther", "prognos.models.panther:PANTHER", _PANTHER, "patches alone, as a mixture of kinds of tissue; linear"),
+        Entry(
+            "panther-paper",
+            "prognos.models.panther:PANTHER",
+            _PANTHER,
+            "PANTHER as published, all patches",
+            config={"prototype_patches": 100_000},
+            training={"learning_rate": 1e-4, "weight_decay": 1e-5, "epochs": 50, "batch_size": 64, "warmup": 0.0},
+            inputs={"n_patches": 100_000},
+        ),
+        Entry("mmp", "prognos.models.mmp:MMP", _MMP, "kinds of tissue and pathways look at each other"),
+        Entry(
+            "mmp-paper",
+            "prognos.models.mmp:MMP",
+            _MMP,
+            "MMP as published, all patches",
+            config={"prototype_patches": 100_000},
+            training={"learning_rate": 1e-4, "weight_decay": 1e-5, "epochs": 50, "batch_size": 64, "warmup": 0.02},
+            inputs={"n_patches": 100_000, "omics_kinds": ("rna",)},
         ),
         Entry("late-fusion", "prognos.models.late_fusion:LateFusion", "", "mean of the z-scored risks of snn and abmil"),
         Entry("tta", "prognos.models.tta:TTA", _TTA, "shared prototypes by transport, then anchors; recommended settings"),

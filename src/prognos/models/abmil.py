@@ -9,13 +9,12 @@ Departures: patients are pooled one by one, so no padded patch gets attention; C
 """
 
 import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from prognos.models.contract import HeadConfig, Model, Needs, PatchMap
-from prognos.nn.attention import GatedAttention, attention_pool
-from prognos.nn.patches import CHUNK, PatchEncoder, by_patient
+from prognos.nn.attention import GatedAttention, pool_by_patient
+from prognos.nn.patches import PatchEncoder
 from prognos.types import Bag, InputShape, Prediction, Progress
 
 
@@ -42,21 +41,12 @@ class ABMIL(Model):
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from the patches alone."""
-        pooled, attention = self._pool([bag["histology"].rows(i) for i in range(len(bag))])
+        rows = [bag["histology"].rows(i) for i in range(len(bag))]
+        pooled, attention = pool_by_patient(rows, self.encoder, self.attention)
         embedding = self.pooled(torch.stack(pooled))
         prediction = self.head(embedding)
         evidence = {"attention": attention, "embedding": embedding.detach()}
         return Prediction(prediction.risk, prediction.hazard_logits, evidence)
-
-    def _pool(self, patients: list[Float[Tensor, "_ d_patch"]]) -> tuple[list[Tensor], list[Tensor]]:
-        """z and a of each patient; very large ones in chunks, the others a few at a time."""
-        if any(len(rows) > CHUNK or not len(rows) for rows in patients):
-            pairs = [attention_pool(rows, self.encoder, self.attention) for rows in patients]
-            return [z for z, _ in pairs], [a for _, a in pairs]
-        tokens = by_patient(self.encoder, patients)
-        scores = by_patient(self.attention, tokens)
-        attention = [torch.softmax(s.float(), dim=0).to(s.dtype) for s in scores]
-        return [a @ x for a, x in zip(attention, tokens, strict=True)], [a.detach() for a in attention]
 
     def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
         """The attention."""

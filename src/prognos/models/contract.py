@@ -71,6 +71,11 @@ class PatchMap:
     family: str = ""
 
 
+def prototype_maps(weights: Float[Tensor, "patches prototypes"], meaning: str) -> tuple[PatchMap, ...]:
+    """One map a prototype, which together divide each patch."""
+    return tuple(PatchMap(f"prototype {k + 1}", meaning, weights[:, k], "prototype") for k in range(weights.shape[1]))
+
+
 class Model(nn.Module):
     """The contract. Subclasses are final; this class is never built."""
 

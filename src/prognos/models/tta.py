@@ -34,7 +34,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize, softplus
 
-from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap
+from prognos.models.contract import Beside, Model, ModelConfig, Needs, PatchMap, prototype_maps
 from prognos.nn.alignment import (
     Alignment,
     Assignment,
@@ -158,8 +158,7 @@ class TTA(Model):
         found.append(PatchMap("confidence", "probability of the patch's nearest prototype, from 0 to 1", confidence))
         weights = self.prototype_weights(prediction, patient)["histology"]
         meaning = "weight of the patch in the prototype's token, from 0 to 1"
-        found += [PatchMap(f"prototype {k + 1}", meaning, weights[:, k], "prototype") for k in range(weights.shape[1])]
-        return tuple(found)
+        return (*found, *prototype_maps(weights, meaning))
 
     def prototype_banks(self) -> Mapping[str, Float[Tensor, "prototypes d_model"]]:
         """The banks in the shared space, of unit length: one, or one a modality."""

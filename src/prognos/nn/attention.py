@@ -1,7 +1,7 @@
 """Attention blocks that several papers share."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from prognos.nn.dropout import Dropout
-from prognos.nn.patches import CHUNK
+from prognos.nn.patches import CHUNK, by_patient
 
 
 class GatedAttention(nn.Module):
@@ -73,25 +73,38 @@ def attention_pool(
     return pooled, torch.exp(scores - highest) / total.detach()
 
 
+def pool_by_patient(
+    patients: Sequence[Float[Tensor, "_ d_patch"]], encode: Callable[[Tensor], Tensor], score: Callable[[Tensor], Tensor]
+) -> tuple[list[Float[Tensor, " d_model"]], list[Float[Tensor, " _"]]]:
+    """z and a of `attention_pool` for each patient, by a single map; very large ones in chunks, the others a few at a time."""
+    if any(len(rows) > CHUNK or not len(rows) for rows in patients):
+        pairs = [attention_pool(rows, encode, score) for rows in patients]
+        return [z for z, _ in pairs], [a for _, a in pairs]
+    tokens = by_patient(encode, patients)
+    attention = [torch.softmax(s.float(), dim=0).to(s.dtype) for s in by_patient(score, tokens)]
+    return [a @ x for a, x in zip(attention, tokens, strict=True)], [a.detach() for a in attention]
+
+
 class SelfAttention(nn.Module):
     """Single-head self-attention without biases, over the tokens that the mask allows.
 
     softmax(Q K^T / sqrt(d) + mask) V. A row that may look at nothing gives zeros.
 
     Args:
-        d_model: width of a token, of queries, keys and values.
+        d_model: width of a token.
+        width: of queries, keys and values; that of a token unless told.
     """
 
-    def __init__(self, d_model: int):
+    def __init__(self, d_model: int, width: int | None = None):
         super().__init__()
-        self.query_key_value = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.query_key_value = nn.Linear(d_model, 3 * (width or d_model), bias=False)
 
     def forward(
         self, tokens: Float[Tensor, "batch tokens d_model"], allowed: Bool[Tensor, "batch queries keys"] | None = None
-    ) -> tuple[Float[Tensor, "batch tokens d_model"], Float[Tensor, "batch tokens tokens"]]:
+    ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch tokens tokens"]]:
         """The attended tokens and the attention (rows sum to 1)."""
         query, key, value = self.query_key_value(tokens).chunk(3, dim=-1)
-        scores = query @ key.transpose(1, 2) / math.sqrt(tokens.shape[-1])
+        scores = query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])
         attention = masked_softmax(scores, allowed)
         return attention @ value, attention
 

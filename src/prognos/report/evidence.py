@@ -5,14 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from prognos.evidence.tables import INCOMPLETE
 from prognos.report.agreement import Agreement, kendall, overlap, pairs_of
 from prognos.report.run_folder import RunFolder
 from prognos.report.tables import Cell, Table
 
 COLLAPSED = 0.95
 """Share of the tokens that one prototype takes first, from which on prototypes say nothing."""
-INCOMPLETE = 0.05
-"""Share of the risk differences that attributions may lack before the page says so."""
 TOP_PATHWAYS, TOP_GENES = 10, 50
 TOKENS = {"histology": "patches", "omics": "pathways"}
 

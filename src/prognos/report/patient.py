@@ -69,7 +69,7 @@ def curve_figure(curve: pd.DataFrame, answer: Answer) -> Figure:
 
 @styled
 def pathway_figure(pathways: pd.DataFrame) -> Figure:
-    """A bar for each pathway: how much higher the risk is with it than without it."""
+    """A bar for each pathway: by how much it raises the risk."""
     figure = sheet(0.75 + 0.22 * len(pathways), "Pathways that move this risk most")
     axes = figure.subplots()
     values = pathways["attribution"].to_numpy(dtype=float)

@@ -1,12 +1,15 @@
+import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from tests.contract.tiny_cohort import fitted_on_train, tiny_cohort, tiny_fit
 
+from prognos.evidence.attributions import pathway_attributions
+from prognos.interpret.gradients import integrated_gradients
 from prognos.predict import contributions
-from prognos.predict.contributions import MOST_MODELS, N_PATCHES, pathway_places, pathway_removals
+from prognos.predict.contributions import MOST_MODELS, N_PATCHES
 
 
 @pytest.fixture(scope="module")
@@ -28,36 +31,28 @@ def folder(tmp_path_factory):
     return saved
 
 
-def bag_of(fitted, cohort):
-    return next(fitted.predictions(cohort.subset(cohort.patients[:1]), cohort.patients[:1]))[0]
+def test_the_pathways_of_a_patient_are_those_that_a_study_shows_of_the_same_patient(cohort, folder):
+    patient = cohort.patients[0]
+    found = contributions([folder("snn")], cohort, patient).pathways.set_index("pathway")["attribution"]
+    studied = pathway_attributions(fitted_on_train("snn"), cohort, (patient,)).set_index("pathway")["attribution"]
+    np.testing.assert_allclose(found[studied.index], studied, atol=1e-6)
 
 
-def test_a_pathway_of_a_model_of_genes_is_worth_the_risk_less_that_of_its_features_at_zero(cohort):
-    fitted = fitted_on_train("snn")
-    bag = bag_of(fitted, cohort)
-    found = pathway_removals(fitted, cohort, bag)
-    name, places = next(iter(pathway_places(fitted, cohort).items()))
-    without = bag["omics"].values.clone()
-    for place in places:
-        without[0, 0, place] = 0
-    changed = replace(bag, modalities={"omics": replace(bag["omics"], values=without)})
-    with torch.no_grad():
-        expected = float(fitted.model(bag).risk - fitted.model(changed).risk)
-    assert found[name] == pytest.approx(expected, abs=1e-6)
-    assert set(found) == set(cohort.gene_sets["hallmark"])
+def test_a_pathway_of_a_model_of_pathways_is_its_token(cohort, folder):
+    found = contributions([folder("tta")], cohort, cohort.patients[0]).pathways
+    assert set(found["pathway"]) == set(fitted_on_train("tta").inputs.omics.schema.pathways)
 
 
-def test_a_pathway_of_a_model_of_pathways_is_its_token(cohort):
-    fitted = fitted_on_train("tta")
-    assert list(pathway_places(fitted, cohort).values()) == [[token] for token in range(len(fitted.inputs.omics.schema.pathways))]
-    assert len(pathway_removals(fitted, cohort, bag_of(fitted, cohort))) == len(fitted.inputs.omics.schema.pathways)
-
-
-def test_a_pathway_that_is_zero_already_moves_nothing(cohort):
-    fitted = fitted_on_train("snn")
-    bag = bag_of(fitted, cohort)
-    zero = replace(bag, modalities={"omics": replace(bag["omics"], values=torch.zeros_like(bag["omics"].values))})
-    assert set(pathway_removals(fitted, cohort, zero).values()) == {0.0}
+def test_pathways_that_do_not_sum_to_the_difference_are_said_to_be_a_rough_ranking(cohort, folder, monkeypatch):
+    exact = contributions([folder("snn")], cohort, cohort.patients[0])
+    assert exact.notes == ()
+    few = partial(integrated_gradients, steps=1)  # one point of the quadrature, where the gradient of a bent line is another one
+    monkeypatch.setattr("prognos.evidence.attributions.integrated_gradients", few)
+    rough = contributions([folder("tta")], cohort, cohort.patients[0])
+    assert any(
+        re.fullmatch(r"The pathways lack \d+% of the difference to the training median: read them as a rough ranking.", note)
+        for note in rough.notes
+    )
 
 
 def test_pathways_are_ranked_by_their_mean_over_the_models(cohort, folder):
@@ -72,7 +67,7 @@ def test_pathways_are_ranked_by_their_mean_over_the_models(cohort, folder):
 def test_without_gene_sets_a_model_of_genes_has_no_pathways_and_says_so(cohort, folder):
     found = contributions([folder("snn")], replace(cohort, gene_sets={}), cohort.patients[0])
     assert found.pathways.empty
-    assert found.notes == ("No gene sets were given, so that no pathway can be left out (--gene-sets hallmark=FILE).",)
+    assert found.notes == ("No gene sets were given, so that genes cannot be summed up by pathways (--gene-sets hallmark=FILE).",)
 
 
 def test_the_patches_that_stand_out_are_those_of_highest_attention(cohort, folder):

@@ -1,0 +1,148 @@
+"""MMP: sixteen kinds of tissue and fifty pathways look at each other.
+
+A. H. Song, R. J. Chen, G. Jaume, A. J. Vaidya, A. S. Baras, F. Mahmood, "Multimodal prototyping for cancer survival prediction", ICML 2024.
+
+A slide is PANTHER's mixture, one token [pi, mu, Sigma] a prototype, and omics are one token a pathway (a self-normalising network
+each). So few tokens can all look at all: a learnt code says which prototype or pathway each one is, one attention head mixes them, each
+has a network of its own, and the means of both modalities, side by side, give the risk by one linear layer.
+
+With `fusion = "transport"` the modalities meet in a transport plan in place of attention: each token becomes the mean of the other
+modality's tokens under the plan's row, and then looks at those of its own modality only.
+
+Symbols: H prototype tokens, G pathway tokens; Q, K, V their projections to half the width.
+
+Departures: prototypes and mixture as in `prognos.models.panther`; one softmax over all tokens (the published code takes a second one over
+the rows of the prototypes, which makes them nearly uniform); both marginals of the plan have the number of tokens that there are, and rows
+are scaled to sum to 1; no modality lends its place to an absent one, whose mean is zero, unless the stated policy fills it in.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from prognos.models.contract import HeadConfig, Model, Needs, PatchMap, prototype_maps
+from prognos.nn.attention import SelfAttention
+from prognos.nn.mixture import MixtureTokens
+from prognos.nn.pathways import GroupEncoder
+from prognos.nn.transport_unbalanced import relative_distance, unbalanced_plan
+from prognos.types import Bag, InputShape, Prediction, Progress, TrainingFold
+
+
+class MMPConfig(HeadConfig):
+    """Hyperparameters of MMP."""
+
+    d_model: int = Field(256, ge=2, description="width of a token, without its code")
+    d_code: int = Field(32, ge=2, description="width of the code that says which prototype or pathway a token is")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout")
+    n_prototypes: int = Field(16, ge=1, description="K")
+    prototype_patches: int = Field(20_000, ge=1, description="training patches that the prototypes are found on")
+    strength: float = Field(1.0, gt=0, description="tau: how many patches the prior of a prototype counts for")
+    fusion: Literal["attention", "transport"] = Field("attention", description="how the modalities meet")
+    epsilon: float = Field(0.1, gt=0, description="entropic regularisation of the plan")
+    kl_weight: float = Field(0.5, gt=0, description="how firmly the marginals of the plan are held")
+
+
+class MMP(Model):
+    """Mixture and pathways -> tokens -> they meet -> a mean each -> risk.
+
+    Evidence: `responsibilities`, one (patches, prototypes) tensor a patient, rows sum to 1; `attention` (batch, prototypes + pathways,
+    prototypes + pathways), rows sum to 1, or to 0 where a modality is absent; `plan` (batch, prototypes, pathways), None with attention.
+    """
+
+    Config = MMPConfig
+    config: MMPConfig
+    needs = Needs(modalities=("histology", "omics"), omics="pathways", gene_set="hallmark", complete=True)
+
+    def __init__(self, config: MMPConfig, shape: InputShape):
+        super().__init__(config, shape)
+        width = config.d_model + config.d_code
+        n_tokens = config.n_prototypes + len(shape.pathway_features)
+        self.mixture = MixtureTokens(shape.d_patch, config.n_prototypes, strength=config.strength)
+        self.kinds = nn.Linear(self.mixture.d_token, config.d_model)
+        self.pathways = GroupEncoder(shape.pathway_features, config.d_model, dropout=config.dropout)
+        self.codes = nn.Parameter(torch.randn(n_tokens, config.d_code))
+        self.attention = SelfAttention(width, width // 2)
+        self.networks = TokenNetworks(n_tokens, width // 2, config.dropout)
+        self.norm = nn.LayerNorm(width // 2)
+        self.head = config.head(2 * (width // 2))
+
+    def learn(self, train: TrainingFold) -> None:
+        """Time bins, and the prototypes."""
+        super().learn(train)
+        self.mixture.learn(train, self.config.prototype_patches)
+
+    def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
+        """The risk from patches and pathways."""
+        histology, omics, k = bag["histology"], bag["omics"], self.config.n_prototypes
+        mixture, responsibilities = self.mixture([histology.rows(i) for i in range(len(bag))])
+        tokens = torch.cat([self.kinds(mixture), self.pathways(omics.values)], dim=1)
+        tokens = torch.cat([tokens, self.codes.expand(len(bag), -1, -1)], dim=2)
+        of_slide = torch.arange(tokens.shape[1], device=tokens.device) < k
+        real = torch.where(of_slide, histology.present[:, None], omics.present[:, None])
+        allowed, plan = real[:, :, None] & real[:, None], None
+        if self.config.fusion == "transport":
+            allowed = allowed & (of_slide[:, None] == of_slide)
+            tokens, plan = self._exchanged(tokens[:, :k], tokens[:, k:], histology.present & omics.present)
+        attended, attention = self.attention(tokens, allowed)
+        mixed = self.norm(self.networks(attended)) * real[:, :, None]
+        prediction = self.head(torch.cat([mixed[:, :k].mean(dim=1), mixed[:, k:].mean(dim=1)], dim=1))
+        evidence = {"responsibilities": responsibilities, "attention": attention.detach(), "plan": plan}
+        return Prediction(prediction.risk, prediction.hazard_logits, evidence)
+
+    def _exchanged(
+        self, kinds: Float[Tensor, "batch prototypes width"], pathways: Float[Tensor, "batch pathways width"], both: Bool[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch prototypes pathways"]]:
+        """What the plan brings each token from the other modality, zero for patients who lack one, and the plan, which has no gradient."""
+        cost = torch.stack([relative_distance(h, g, power=2) for h, g in zip(kinds.detach(), pathways.detach(), strict=True)])
+        plan = unbalanced_plan(cost, kl_weight=self.config.kl_weight, epsilon=self.config.epsilon)
+        to_kinds = plan / plan.sum(dim=2, keepdim=True)
+        to_pathways = (plan / plan.sum(dim=1, keepdim=True)).transpose(1, 2)
+        has = both[:, None, None]
+        return torch.cat([to_kinds @ pathways, to_pathways @ kinds], dim=1) * has, plan * has
+
+    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
+        """Which prototype each patch is taken for."""
+        return prototype_maps(prediction.evidence["responsibilities"][patient], "probability that the patch is of the prototype")
+
+    def prototype_banks(self) -> Mapping[str, Float[Tensor, "prototypes d_patch"]]:
+        """The prototypes of patches."""
+        return {"histology": self.mixture.prototypes}
+
+    def prototype_weights(self, prediction: Prediction, patient: int) -> Mapping[str, Float[Tensor, "tokens prototypes"]]:
+        """The probability of each prototype for each patch."""
+        return {"histology": prediction.evidence["responsibilities"][patient]}
+
+    def pathway_attention(self, bag: Bag, prediction: Prediction) -> Float[Tensor, "batch pathways"]:
+        """How much the tokens that a patient has look at each pathway, their mean."""
+        looked = prediction.evidence["attention"][:, :, self.config.n_prototypes :]
+        n_real = (prediction.evidence["attention"].sum(dim=2) > 0).sum(dim=1)
+        return looked.sum(dim=1) / n_real.clamp(min=1)[:, None]
+
+
+class TokenNetworks(nn.Module):
+    """A network for each place in a sequence of tokens: norm, linear, GELU, dropout, linear; all of them are two batched products.
+
+    Args:
+        n_tokens: places.
+        width: of a token.
+        dropout: share of hidden entries dropped in training.
+    """
+
+    def __init__(self, n_tokens: int, width: int, dropout: float):
+        super().__init__()
+        bound = width**-0.5
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)  # a weight and a bias of its own would be taken up by the first layer
+        self.first_weight = nn.Parameter(torch.empty(n_tokens, width, width).uniform_(-bound, bound))
+        self.first_bias = nn.Parameter(torch.empty(n_tokens, width).uniform_(-bound, bound))
+        self.second_weight = nn.Parameter(torch.empty(n_tokens, width, width).uniform_(-bound, bound))
+        self.second_bias = nn.Parameter(torch.empty(n_tokens, width).uniform_(-bound, bound))
+        self.activation = nn.Sequential(nn.GELU(), nn.Dropout(dropout))
+
+    def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+        """Each token by the network of its place."""
+        hidden = torch.einsum("btw,twv->btv", self.norm(tokens), self.first_weight) + self.first_bias
+        return torch.einsum("btw,twv->btv", self.activation(hidden), self.second_weight) + self.second_bias

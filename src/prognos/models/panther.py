@@ -1,0 +1,79 @@
+"""PANTHER: a slide as a Gaussian mixture of a few kinds of tissue, and a linear model on it.
+
+A. H. Song, R. J. Chen, T. Ding, D. F. K. Williamson, G. Jaume, F. Mahmood, "Morphological prototyping for unsupervised slide
+representation learning in computational pathology", CVPR 2024; with its linear survival head.
+
+Prototypes are the centres of k-means over patches. They are the prior of a mixture that is fitted to each patient's patches by one step
+of expectation maximisation: how much of each kind there is (pi), what it looks like in this patient (mu), and how varied it is (Sigma).
+The three, one behind the other, are the patient's embedding, and the risk is linear in it. Nothing but the head is trained.
+
+Symbols: m_k prototype, V prior variance, tau prior strength; r responsibilities, pi, mu, Sigma the mixture (see `prognos.nn.gaussians`).
+
+Departures: prototypes are found on patches that are spread evenly over each training patient's slides (the published code takes the first
+ones of each slide, and clusters memory that it never filled where there are too few), on 20,000 of them in place of 100,000 a
+prototype; Sigma is computed in double precision, where the published difference of two large numbers may fall below 0; in training the
+mixture rests on the patches that are drawn.
+"""
+
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from prognos.models.contract import HeadConfig, Model, Needs, PatchMap, prototype_maps
+from prognos.nn.mixture import MixtureTokens
+from prognos.types import Bag, InputShape, Prediction, Progress, TrainingFold
+
+
+class PANTHERConfig(HeadConfig):
+    """Hyperparameters of PANTHER."""
+
+    n_prototypes: int = Field(16, ge=1, description="K")
+    prototype_patches: int = Field(20_000, ge=1, description="training patches that the prototypes are found on")
+    strength: float = Field(1.0, gt=0, description="tau: how many patches the prior of a prototype counts for")
+    prior_variance: float = Field(1.0, gt=0, description="V: variance of the prior")
+    steps: int = Field(1, ge=1, description="steps of expectation maximisation")
+
+
+class PANTHER(Model):
+    """Patches -> mixture -> risk.
+
+    Evidence: `responsibilities`, one (patches, prototypes) tensor a patient, rows sum to 1; `tokens` (batch, prototypes, 1 + 2 d_patch),
+    pi, mu and Sigma of each prototype.
+    """
+
+    Config = PANTHERConfig
+    config: PANTHERConfig
+    needs = Needs(modalities=("histology",))
+
+    def __init__(self, config: PANTHERConfig, shape: InputShape):
+        super().__init__(config, shape)
+        self.mixture = MixtureTokens(
+            shape.d_patch, config.n_prototypes, strength=config.strength, variance=config.prior_variance, steps=config.steps
+        )
+        self.head = config.head(config.n_prototypes * self.mixture.d_token)
+
+    def learn(self, train: TrainingFold) -> None:
+        """Time bins, and the prototypes."""
+        super().learn(train)
+        self.mixture.learn(train, self.config.prototype_patches)
+
+    def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
+        """The risk from the patches alone."""
+        tokens, responsibilities = self.mixture([bag["histology"].rows(i) for i in range(len(bag))])
+        prediction = self.head(tokens.flatten(1))
+        evidence = {"responsibilities": responsibilities, "tokens": tokens}
+        return Prediction(prediction.risk, prediction.hazard_logits, evidence)
+
+    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
+        """Which prototype each patch is taken for."""
+        return prototype_maps(prediction.evidence["responsibilities"][patient], "probability that the patch is of the prototype")
+
+    def prototype_banks(self) -> Mapping[str, Float[Tensor, "prototypes d_patch"]]:
+        """The prototypes of patches."""
+        return {"histology": self.mixture.prototypes}
+
+    def prototype_weights(self, prediction: Prediction, patient: int) -> Mapping[str, Float[Tensor, "tokens prototypes"]]:
+        """The probability of each prototype for each patch."""
+        return {"histology": prediction.evidence["responsibilities"][patient]}
