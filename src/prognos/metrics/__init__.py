@@ -9,7 +9,7 @@ from prognos.metrics.arrays import NoComparablePairs
 from prognos.metrics.auc import cumulative_dynamic_auc
 from prognos.metrics.brier import brier_score, integrated_brier_score, scaled_brier
 from prognos.metrics.calibration import Calibration, calibration
-from prognos.metrics.calibration_index import CalibrationIndex, calibration_index
+from prognos.metrics.calibration_index import CalibrationIndex, calibration_index, ici_interval
 from prognos.metrics.censoring import CLINICAL_HORIZONS, Censoring, horizon_grid, tau_rule
 from prognos.metrics.classification import balanced_accuracy, confusion, one_vs_rest_auc
 from prognos.metrics.concordance import concordance, concordance_ipcw
@@ -46,6 +46,7 @@ __all__ = [
     "cumulative_incidence",
     "distribution_calibration",
     "horizon_grid",
+    "ici_interval",
     "integrated_brier_score",
     "kaplan_meier",
     "logrank",

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from prognos.metrics.arrays import Vector, curve_array, survival_arrays
+from prognos.metrics.bootstrap import Interval, interval
 from prognos.metrics.calibration import FEWEST_AT_RISK
 from prognos.metrics.cox_regression import cox_regression
 from prognos.metrics.kaplan_meier import kaplan_meier
@@ -78,6 +79,34 @@ def calibration_index(survival: Vector, time: Vector, event: Vector, horizon: fl
     else:
         observed = cox_regression(covariates, times, events).probability(covariates, horizon)
     return CalibrationIndex(float(horizon), predicted, observed)
+
+
+def ici_interval(survival: Vector, time: Vector, event: Vector, horizon: float, counts: Int[np.ndarray, "replicates _"]) -> Interval:
+    """The 95% interval of `CalibrationIndex.ici` under resampling of patients; the fitted curves are held fixed.
+
+    The observed probability is smoothed anew in each replicate. Resampling adds to a mean of distances, so that the interval is moved
+    back by how much the replicates exceed the estimate on average, and cut at 0.
+
+    Args:
+        survival: predicted survival of each patient at the horizon.
+        time: time to event or censoring.
+        event: True where the event was observed.
+        horizon: in the same unit.
+        counts: how often each patient was drawn; see `draw_counts`.
+
+    Raises:
+        ValueError: as `calibration_index`, of the patients as they are; a replicate that cannot be judged is left out.
+    """
+    survived, times, events = np.asarray(survival), np.asarray(time), np.asarray(event)
+    whole = calibration_index(survived, times, events, horizon).ici
+    found = []
+    for count in counts:
+        drawn = np.repeat(np.arange(len(times)), count)
+        try:
+            found.append(calibration_index(survived[drawn], times[drawn], events[drawn], horizon).ici)
+        except ValueError:
+            found.append(np.nan)
+    return interval(np.array(found), centre=whole)
 
 
 def _log_hazard(predicted: Float[np.ndarray, " _"]) -> Float[np.ndarray, " _"]:

@@ -1,4 +1,8 @@
-"""Cox regression on a few columns: the smooth curve that calibration is read from."""
+"""Cox regression on a few columns: the smooth curve that calibration is read from.
+
+Calibration fits one for each model, seed, horizon and bootstrap replicate, ten thousands in a study, and a fit takes 2 ms of 358
+patients and 3.5 ms of 1,091. lifelines, which takes about thirty times as long, is the oracle of the tests.
+"""
 
 from dataclasses import dataclass
 

@@ -45,12 +45,13 @@ def calibration_notes(run: RunFolder, cohort: str) -> CalibrationNotes:
         body.append((*cells, _spread_cell(spread[(spread.label == label) & (spread.missing == missing)])))
     if not body:
         return CalibrationNotes((), ())
-    of_horizons = [name for horizon in CALIBRATION_HORIZONS for name in (f"{years(horizon)}: predicted / seen", "ICI (E90)")]
+    of_horizons = [name for horizon in CALIBRATION_HORIZONS for name in (f"{years(horizon)}: predicted / seen", "ICI (95% interval)")]
     caption = (
         f"Calibration on {cohort}, all held-out patients together with the curves of their own folds, mean over seeds. Predicted / seen: "
         "mean predicted probability of the event and 1 − Kaplan-Meier. ICI: mean distance of a patient's predicted from the smoothed "
-        "observed probability, and E90, which nine in ten stay within; 0 is perfect. D-calibration: p of Haider's test of the whole curve, "
-        "median over seeds; a small p says that curves are wrong, a large one does not say that they are right"
+        "observed probability; 0 is perfect, and the interval is of resampled patients, its ends the mean over seeds. D-calibration: p of "
+        "Haider's test of the whole curve, median over seeds; a small p says that curves are wrong, a large one does not say that they are "
+        "right"
     )
     table = Table(caption, ("Model", "Patients", *of_horizons, "D-calibration"), tuple(body), run.study.selection == "oracle")
     return CalibrationNotes((table,), _reasons(rows, spread))
@@ -60,10 +61,11 @@ def _at_horizon(rows: pd.DataFrame) -> list[Cell]:
     """Predicted and observed probability, and the calibration index."""
     if rows.empty or rows.ici.isna().any():
         return [Cell("not judged"), Cell("not judged")]
-    predicted, observed, ici, e90 = (float(rows[name].mean()) for name in ("predicted", "observed", "ici", "e90"))
+    predicted, observed, ici = (float(rows[name].mean()) for name in ("predicted", "observed", "ici"))
+    ends = "" if rows.ici_low.isna().any() else f" ({number(rows.ici_low.mean(), 2)} to {number(rows.ici_high.mean(), 2)})"
     return [
         Cell(f"{predicted:.0%} / {observed:.0%}", predicted - observed),
-        Cell(f"{number(ici)} ({number(e90, 2)})", ici, ici > FAR_OFF),
+        Cell(f"{number(ici)}{ends}", ici, ici > FAR_OFF),
     ]
 
 

@@ -15,10 +15,12 @@ from prognos.metrics import (
     CLINICAL_HORIZONS,
     calibration_index,
     distribution_calibration,
+    ici_interval,
     kaplan_meier,
     net_benefit,
     survival_reached,
 )
+from prognos.metrics.bootstrap import draw_counts
 from prognos.study.plan import CANARY
 
 CALIBRATION = "calibration.csv"
@@ -27,10 +29,12 @@ NET_BENEFIT = "net_benefit.csv"
 ROW = ("model", "variant", "cohort", "missing", "seed")
 CALIBRATION_COLUMNS = (
     *(*ROW, "horizon", "patients", "events", "at_risk"),
-    *("predicted", "observed", "ici", "e50", "e90", "reason"),
+    *("predicted", "observed", "ici", "ici_low", "ici_high", "e50", "e90", "reason"),
 )
 DISTRIBUTION_COLUMNS = (*ROW, "patients", "low", "high", "share", "chi_square", "p", "reason")
 NET_BENEFIT_COLUMNS = ("model", "variant", "cohort", "missing", "horizon", "threshold", "net_benefit", "treat_all")
+MOST_REPLICATES = 100
+"""Bootstrap replicates behind the interval of a calibration index: each is a fit of its own."""
 THRESHOLDS = np.arange(0.02, 0.99, 0.02).round(2)
 """Probabilities of the event at which net benefit is kept."""
 
@@ -56,16 +60,19 @@ class HeldOut:
     known: Bool[np.ndarray, " patients"]
 
 
-def calibration_tables(predictions: pd.DataFrame, survival: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def calibration_tables(predictions: pd.DataFrame, survival: pd.DataFrame, *, replicates: int) -> dict[str, pd.DataFrame]:
     """The tables by their file names, those that have a row; canaries have none.
 
     Args:
         predictions: the columns of predictions.csv.
         survival: the columns of survival.csv.gz.
+        replicates: bootstrap replicates of the calibration index, at most `MOST_REPLICATES`; 0 for no intervals.
     """
     together = list(_held_out(predictions[predictions.variant != CANARY], survival))
     tables = {
-        CALIBRATION: pd.DataFrame([row for held in together for row in _calibration(held)], columns=list(CALIBRATION_COLUMNS)),
+        CALIBRATION: pd.DataFrame(
+            [row for held in together for row in _calibration(held, min(replicates, MOST_REPLICATES))], columns=list(CALIBRATION_COLUMNS)
+        ),
         DISTRIBUTION_CALIBRATION: pd.DataFrame([row for held in together for row in _spread(held)], columns=list(DISTRIBUTION_COLUMNS)),
         NET_BENEFIT: _mean_over_seeds([row for held in together for row in _benefit(held)]),
     }
@@ -115,19 +122,21 @@ def _together(key: tuple, folds: list[tuple[pd.DataFrame, np.ndarray, np.ndarray
     )
 
 
-def _calibration(held: HeldOut) -> Iterator[tuple]:
+def _calibration(held: HeldOut, replicates: int) -> Iterator[tuple]:
     """A row for each horizon; the reason where it is not judged."""
+    drawn = draw_counts(len(held.time), replicates, [0, str(held.key[2])])
     for horizon, survival in zip(CLINICAL_HORIZONS, held.at_horizons.T, strict=True):
         counts = (len(survival), int((held.event & (held.time <= horizon)).sum()), int((held.time >= horizon).sum()))
         try:
             _check_reach(survival, horizon)
             found = calibration_index(survival, held.time, held.event, horizon)
         except ValueError as reason:
-            yield (*held.key, horizon, *counts, *(np.nan,) * 5, str(reason))
+            yield (*held.key, horizon, *counts, *(np.nan,) * 7, str(reason))
             continue
         observed = 1.0 - float(kaplan_meier(held.time, held.event).at(np.array([horizon]))[0])
         mean = float(found.predicted.mean())
-        yield (*held.key, horizon, *counts, mean, observed, found.ici, found.quantile(0.5), found.quantile(0.9), "")
+        ends = ici_interval(survival, held.time, held.event, horizon, drawn)
+        yield (*held.key, horizon, *counts, mean, observed, found.ici, ends.low, ends.high, found.quantile(0.5), found.quantile(0.9), "")
 
 
 def _check_reach(survival: Float[np.ndarray, " patients"], horizon: float) -> None:

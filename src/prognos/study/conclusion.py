@@ -51,7 +51,7 @@ def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds
     reported = [job for job in plan.jobs if job.reported]
     told = {job.model: told_of(folder, job) or {} for job in reported if job.variant == "base"}
     claims = claims_of(predictions, found, reference=reference, replicates=study.replicates)
-    for name, table in {**claims, **calibration_tables(predictions, survival)}.items():
+    for name, table in {**claims, **calibration_tables(predictions, survival, replicates=study.replicates)}.items():
         files.write_csv(folder / name, table)
     oracle = sorted({model for (model, _), selection in selections.items() if selection == "oracle"})
     of_splits = [f"{name}: {text}" for name, made in folds.items() for text in made.warnings]

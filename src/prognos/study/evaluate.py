@@ -123,7 +123,7 @@ def evaluate(
         warnings,
         None if classes is None else classes[list(SUBTYPE_COLUMNS)],
         claims_of(table, assessment, reference=reference, replicates=replicates)
-        | ({} if curves is None else calibration_tables(table, curves)),
+        | ({} if curves is None else calibration_tables(table, curves, replicates=replicates)),
     )
     if out is not None:
         _write(evaluation, Path(out), {"time_unit": time_unit, "reference": reference, "replicates": replicates, "seed": seed})

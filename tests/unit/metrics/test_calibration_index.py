@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from prognos.metrics import calibration_index, kaplan_meier
+from prognos.metrics import calibration_index, ici_interval, kaplan_meier
+from prognos.metrics.bootstrap import draw_counts
 from prognos.metrics.calibration_index import _spline
 from prognos.metrics.cox_regression import cox_regression
 
@@ -45,6 +46,29 @@ def test_certain_predictions_have_an_index_too():
     late, early = (event[log_hazard < 0].mean(), event[log_hazard >= 0].mean())
     assert late < early
     assert 0.3 < found.ici < 0.6
+
+
+def test_the_interval_of_the_index_is_that_of_resampled_patients_moved_back_by_their_excess():
+    log_hazard, time, event = patients(n=150)
+    survival = np.exp(-0.365 * np.exp(log_hazard))
+    counts = draw_counts(150, 9, [1])
+    whole = calibration_index(survival, time, event, 365.0).ici
+    each = []
+    for count in counts:
+        drawn = np.repeat(np.arange(150), count)
+        each.append(calibration_index(survival[drawn], time[drawn], event[drawn], 365.0).ici)
+    low, high = np.quantile(each, (0.025, 0.975)) - (np.mean(each) - whole)
+    found = ici_interval(survival, time, event, 365.0, counts)
+    assert (found.low, found.high) == pytest.approx((max(0.0, low), high))
+    assert found.usable == 9
+
+
+def test_a_replicate_that_cannot_be_judged_is_left_out():
+    log_hazard, time, event = patients(n=150)
+    nobody = np.zeros((2, 150), dtype=int)
+    nobody[:, 0] = 150  # one patient, drawn 150 times
+    counts = np.concatenate([draw_counts(150, 3, [1]), nobody])
+    assert ici_interval(np.exp(-0.365 * np.exp(log_hazard)), time, event, 365.0, counts).usable == 3
 
 
 def test_too_few_patients_or_events_are_not_judged():

@@ -18,7 +18,9 @@ def write_tables_of_use(folder: Path, patients: pd.DataFrame, cohort: str) -> No
         for seed in (1, 2):
             for horizon in HORIZONS:
                 counts = {"patients": 200, "events": 80, "at_risk": 9 if horizon == 1825 else 60}
-                ici = {"ici": 0.2, "e50": 0.19, "e90": 0.31} if model == "tta" else {"ici": 0.02, "e50": 0.01, "e90": 0.04}
+                off = {"ici": 0.2, "ici_low": 0.12, "ici_high": 0.27, "e50": 0.19, "e90": 0.31}
+                small = {"ici": 0.02, "ici_low": 0.0, "ici_high": 0.05, "e50": 0.01, "e90": 0.04}
+                ici = off if model == "tta" else small
                 found = {"predicted": 0.31, "observed": 0.4, **ici, "reason": ""}
                 nothing = {**dict.fromkeys(found), "reason": TOO_FEW}
                 calibration.append({**key, "seed": seed, "horizon": horizon, **counts, **(nothing if horizon == 1825 else found)})

@@ -120,8 +120,8 @@ def test_only_what_is_outside_noise_stands_out(finished_page: str):
         "+0.012 to +0.110",
         "better",
         "0.171 (0.151 to 0.191) ▲",
-        "0.200 (0.31)",  # calibration worse than what is usual
-        "0.200 (0.31)",
+        "0.200 (0.12 to 0.27)",  # calibration worse than what is usual
+        "0.200 (0.12 to 0.27)",
         "p = 0.001",  # of D-calibration
         "0.012",  # of a group of genes
     ]

@@ -11,7 +11,7 @@ from prognos.metrics import cumulative_incidence
 from prognos.report.build import page
 from prognos.report.calibration import calibration_notes, competing_tables
 from prognos.report.figures import cumulative_incidence as incidence_figure
-from prognos.report.figures import decision_curve
+from prognos.report.figures import decision_curve, distribution_calibration
 from prognos.report.risk_groups import risk_groups
 from prognos.report.run_folder import RunFolder, read_run_folder
 
@@ -26,7 +26,7 @@ def run(run_folder: Path) -> RunFolder:
 def test_each_model_has_its_predicted_and_seen_probability_its_index_and_the_test_of_its_curves(run):
     (table,) = calibration_notes(run, COHORT).tables
     cells = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
-    in_time = ["31% / 40%", "0.020 (0.04)"]
+    in_time = ["31% / 40%", "0.020 (0.00 to 0.05)"]
     assert cells["abmil"] == ["complete", *in_time, *in_time, "not judged", "not judged", "p = 0.55"]  # p is 0.5 and 0.6 for the seeds
     assert cells["tta"][-1] == "p = 0.001"
 
@@ -48,6 +48,21 @@ def test_a_run_without_the_tables_says_so_and_has_no_section_on_decisions(run_fo
     assert "calibration.csv is absent" in text
     assert 'id="decisions"' not in text
     assert 'id="competing-risks"' not in text
+
+
+def test_the_spread_of_each_model_is_the_mean_of_its_seeds_beside_the_even_share(run):
+    rows = run.distribution_calibration
+    first = (rows.label == "abmil") & (rows.low == 0)
+    run = replace(run, distribution_calibration=rows.assign(share=rows.share.mask(first, 0.1 * rows.seed)))  # seeds 1 and 2
+    table = distribution_calibration.data(run, COHORT).query("panel == 'abmil'")
+    assert len(table) == 10
+    assert table.iloc[0][["share", "lowest", "highest", "even", "p"]].tolist() == pytest.approx([0.15, 0.1, 0.2, 0.1, 0.55])
+
+
+def test_a_model_whose_curves_could_not_be_tested_has_no_picture_of_their_spread(run):
+    rows = run.distribution_calibration
+    run = replace(run, distribution_calibration=rows.assign(share=rows.share.mask(rows.label == "tta")))
+    assert set(distribution_calibration.data(run, COHORT).panel) == {"clinical", "abmil"}
 
 
 def test_decision_curves_show_each_model_beside_the_clinical_one_everybody_and_nobody(run):

@@ -38,7 +38,7 @@ def study(seeds=(1,), models=("snn",), variant="base", longest=3000.0):
 
 
 def test_the_patients_of_all_folds_are_judged_together():
-    tables = calibration_tables(*study())
+    tables = calibration_tables(*study(), replicates=0)
     log_hazard, time, event = outcomes()
     curves = np.exp(-np.outer(np.exp(log_hazard), HORIZONS / 1200))
     rows = tables[CALIBRATION].set_index("horizon")
@@ -52,8 +52,16 @@ def test_the_patients_of_all_folds_are_judged_together():
     assert tables[DISTRIBUTION_CALIBRATION].p.unique().tolist() == pytest.approx([spread.p])
 
 
+def test_the_index_has_an_interval_over_resampled_patients_and_none_without_replicates():
+    rows = calibration_tables(*study(), replicates=20)[CALIBRATION].set_index("horizon")
+    assert (rows.ici_low <= rows.ici).all()
+    assert (rows.ici <= rows.ici_high).all()
+    assert (rows.ici_low < rows.ici_high).all()
+    assert calibration_tables(*study(), replicates=0)[CALIBRATION].ici_low.isna().all()
+
+
 def test_net_benefit_is_the_mean_of_the_seeds_and_calibration_keeps_them_apart():
-    tables = calibration_tables(*study(seeds=(1, 2)))
+    tables = calibration_tables(*study(seeds=(1, 2)), replicates=0)
     log_hazard, time, event = outcomes()
     each = [net_benefit(np.exp(-np.exp(seed * log_hazard) * 365 / 1200), time, event, 365.0, np.array([0.2, 0.4])).model for seed in (1, 2)]
     table = tables[NET_BENEFIT].set_index(["horizon", "threshold"]).net_benefit
@@ -62,7 +70,7 @@ def test_net_benefit_is_the_mean_of_the_seeds_and_calibration_keeps_them_apart()
 
 
 def test_where_the_follow_up_does_not_carry_the_reason_stands_in_the_row():
-    tables = calibration_tables(*study(longest=1000.0))
+    tables = calibration_tables(*study(longest=1000.0), replicates=0)
     rows = tables[CALIBRATION].set_index("horizon")
     assert rows.loc[365.0, "reason"] == ""
     assert "0 of 120 patients are under observation at 1825" in rows.loc[1825.0, "reason"]
@@ -72,30 +80,30 @@ def test_where_the_follow_up_does_not_carry_the_reason_stands_in_the_row():
 
 def test_curves_that_end_early_are_not_stretched():
     predictions, survival = study()
-    tables = calibration_tables(predictions, survival[survival.horizon < 1500])
+    tables = calibration_tables(predictions, survival[survival.horizon < 1500], replicates=0)
     reason = tables[CALIBRATION].set_index("horizon").loc[1825.0, "reason"]
     assert reason == "the curves of 120 of 120 patients end before 1825 days: predict survival so far."
 
 
 def test_canaries_and_models_without_curves_have_no_row():
-    assert calibration_tables(*study(variant=CANARY)) == {}
+    assert calibration_tables(*study(variant=CANARY), replicates=0) == {}
     predictions, survival = study(models=("snn", "null"))
-    tables = calibration_tables(predictions, survival[survival.model == "snn"])
+    tables = calibration_tables(predictions, survival[survival.model == "snn"], replicates=0)
     assert set(tables[CALIBRATION].model) == {"snn"}
 
 
 def test_few_patients_have_no_test_of_their_curves_and_the_reason():
     predictions, survival = study()
     few = predictions[predictions.patient_id < "p040"]
-    table = calibration_tables(few, survival[survival.patient_id < "p040"])[DISTRIBUTION_CALIBRATION]
+    table = calibration_tables(few, survival[survival.patient_id < "p040"], replicates=0)[DISTRIBUTION_CALIBRATION]
     assert len(table) == 1
     assert "40 patients with" in table.reason[0]
 
 
 def test_the_order_of_the_rows_changes_nothing():
     predictions, survival = study()
-    shuffled = calibration_tables(predictions, survival.sample(frac=1.0, random_state=1))
-    pd.testing.assert_frame_equal(shuffled[CALIBRATION], calibration_tables(predictions, survival)[CALIBRATION])
+    shuffled = calibration_tables(predictions, survival.sample(frac=1.0, random_state=1), replicates=3)
+    pd.testing.assert_frame_equal(shuffled[CALIBRATION], calibration_tables(predictions, survival, replicates=3)[CALIBRATION])
 
 
 def test_a_run_keeps_who_had_a_competing_event(study_of, cohort):
@@ -118,4 +126,4 @@ def test_predictions_of_others_are_judged_too(tmp_path):
     survival.to_csv(tmp_path / "curves.csv", index=False)
     evaluate(tmp_path / "theirs.csv", survival=tmp_path / "curves.csv", out=tmp_path / "out", replicates=0)
     table = pd.read_csv(tmp_path / "out" / "calibration.csv")
-    assert table.ici.tolist() == pytest.approx(calibration_tables(predictions, survival)[CALIBRATION].ici.tolist())
+    assert table.ici.tolist() == pytest.approx(calibration_tables(predictions, survival, replicates=0)[CALIBRATION].ici.tolist())

@@ -13,6 +13,7 @@ from prognos.report.figures import (
     component_map,
     cumulative_incidence,
     decision_curve,
+    distribution_calibration,
     exclusion_flow,
     fold_scores,
     forest,
@@ -98,6 +99,13 @@ FIGURES: dict[str, FigureKind] = {
         "that as many patients stayed without an event as was predicted, points above it that the model was too pessimistic.",
         calibration.data,
         calibration.draw,
+    ),
+    "distribution_calibration": FigureKind(
+        "D-calibration",
+        "Each bar is the share of patients whose predicted survival at their own time lies in that tenth; if the curves are right all bars "
+        "end at the dashed line. Bars high at the left: events come earlier than predicted; high at both ends: the model is too sure.",
+        distribution_calibration.data,
+        distribution_calibration.draw,
     ),
     "decision_curve": FigureKind(
         "Decision curves",
