@@ -228,8 +228,10 @@ def _specification(run: RunFolder) -> Answer:
 def _performance(run: RunFolder) -> Answer:
     if not run.comparison.low.notna().any():
         return Answer(Known.PARTLY, "Metrics of every model; intervals were not computed.", ("comparison",))
-    says = "Metrics of every model with 95% intervals and paired differences; differences between groups of patients are not examined."
-    return Answer(Known.PARTLY, says, ("comparison", "is-it-real", "calibration"))
+    use = [name for name, there in (("calibration", run.calibration.ici.notna().any()), ("net benefit", len(run.net_benefit))) if there]
+    says = f"Metrics of every model with 95% intervals and paired differences{''.join(f', {name}' for name in use)}; "
+    says += "differences between groups of patients are not examined."
+    return Answer(Known.PARTLY, says, ("comparison", "is-it-real", "calibration", "decisions"))
 
 
 def _interpretation(run: RunFolder) -> Answer:

@@ -120,7 +120,7 @@ def _folds(run: RunFolder, cite: Citations) -> list[str]:
 
 
 def _evaluation(run: RunFolder, cite: Citations) -> list[str]:
-    sentences = _of_metrics(run, cite) + _of_intervals(run, cite) + _of_tests(run, cite)
+    sentences = _of_metrics(run, cite) + _of_intervals(run, cite) + _of_tests(run, cite) + _of_use(run, cite) + _of_evidence(run, cite)
     threshold = "the threshold that was recorded for the fold" if run.study.evaluated else "the median risk of the fold's training part"
     most = " in more than half of the seeds (in a tie, in the first)" if run.predictions.seed.nunique() > 1 else ""
     sentences.append(
@@ -192,6 +192,39 @@ def _of_tests(run: RunFolder, cite: Citations) -> list[str]:
             "Comparable pairs of patients were divided by which unimodal model orders them rightly, and the fused models audited."
         )
     return sentences
+
+
+def _of_use(run: RunFolder, cite: Citations) -> list[str]:
+    """Calibration, decisions and competing events, those that the run has."""
+    sentences = []
+    if run.calibration.ici.notna().any():
+        sentences.append(
+            "Calibration at 1, 3 and 5 years was judged on the held-out patients of all folds together, each with the curve of the fold, "
+            f"by the integrated calibration index{cite('austin2020')}."
+        )
+    if run.distribution_calibration.p.notna().any():
+        sentences.append(f"Whole survival curves were tested by D-calibration{cite('haider2020')}.")
+    if len(run.net_benefit):
+        sentences.append(
+            "Net benefit at thresholds of the predicted probability was compared with treating everybody, nobody and by the clinical "
+            f"model{cite('vickers2006')}; events among the treated were estimated by Kaplan-Meier."
+        )
+    if len(run.competing):
+        sentences.append(
+            "Models are cause-specific, with competing events as censoring; incidence by risk group was estimated beside competing events "
+            f"by the Aalen-Johansen estimator{cite('aalen1978')}."
+        )
+    return sentences
+
+
+def _of_evidence(run: RunFolder, cite: Citations) -> list[str]:
+    if run.evidence["pathway_attributions"].empty and run.evidence["gene_attributions"].empty:
+        return []
+    most = int(run.evidence["fits"].patients.max())
+    return [
+        f"Contributions of genes and pathways to the risk of at most {most} held-out patients of each fit are integrated gradients"
+        f"{cite('sundararajan2017')} from median expression, neutral copy number and no mutation."
+    ]
 
 
 def _software(run: RunFolder, cite: Citations) -> list[str]:

@@ -28,7 +28,7 @@ def said_of_models(run: RunFolder, cite: Citations) -> list[str]:
         sentences.append(f"Variants were {listed(variants)}.")
     seeds = sorted(run.predictions.seed.unique())
     sentences.append(f"Every model was fitted with {counted(len(seeds), 'seed')} ({', '.join(f'{seed:g}' for seed in seeds)}).")
-    return [*sentences, *_training(run, cite), *_selection(run), *_recalibration(run), *_patches(run), *_filling(run)]
+    return [*sentences, *_training(run, cite), *_selection(run), *_recalibration(run, cite), *_patches(run), *_filling(run)]
 
 
 def _summary(run: RunFolder, name: str) -> str:
@@ -97,13 +97,14 @@ def _selection(run: RunFolder) -> list[str]:
     return [f"{'For all trained models' if everyone else f'For {listed(labels)}'} {SELECTIONS[stamp]}." for stamp, labels in chosen.items()]
 
 
-def _recalibration(run: RunFolder) -> list[str]:
+def _recalibration(run: RunFolder, cite: Citations) -> list[str]:
     """Whose survival curves were recalibrated on inner parts of the training part."""
     labels = [label for (_, label), fit in run.fits.items() if fit.training.get("recalibration") == "inner"]
     if not labels:
         return []
     return [
-        f"Level and spread of the survival curves of {listed(list(dict.fromkeys(labels)))} were learnt on inner parts of the training part."
+        f"The survival curves of {listed(list(dict.fromkeys(labels)))} are those of a Cox model of the risks of patients who were held out "
+        f"in inner parts of the training part{cite('vanhouwelingen2000')}."
     ]
 
 

@@ -1,7 +1,9 @@
 """The works that a report cites, each as a line of text and as BibTeX."""
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 
 
 @dataclass(frozen=True)
@@ -39,181 +41,19 @@ class Reference:
         return f"@{self.kind}{{{key},\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items()) + "}"
 
 
-def _article(authors: str, title: str, journal: str, year: int, volume: str, number: str = "", pages: str = "") -> Reference:
-    optional = {name: value for name, value in (("number", number), ("pages", pages)) if value}
-    return Reference(authors, title, "article", {"journal": journal, "year": str(year), "volume": volume, **optional})
+def _read() -> tuple[dict[str, Reference], dict[str, tuple[str, ...]]]:
+    """The works by their keys, and the keys of those to cite for each model."""
+    works, of_models = {}, {}
+    table = tomllib.loads(files("prognos.report").joinpath("references.toml").read_text(encoding="utf-8"))
+    for key, entry in table.items():
+        for model in entry.pop("models", ()):
+            of_models[model] = (*of_models.get(model, ()), key)
+        works[key] = Reference(entry.pop("authors"), entry.pop("title"), entry.pop("kind"), entry)
+    return works, of_models
 
 
-def _conference(authors: str, title: str, booktitle: str, year: int) -> Reference:
-    return Reference(authors, title, "inproceedings", {"booktitle": booktitle, "year": str(year)})
-
-
-REFERENCES: Mapping[str, Reference] = {
-    "kaplan1958": _article(
-        "Kaplan, E. L. and Meier, P.",
-        "Nonparametric estimation from incomplete observations",
-        "Journal of the American Statistical Association",
-        1958,
-        "53",
-        "282",
-        "457--481",
-    ),
-    "cox1972": _article(
-        "Cox, D. R.", "Regression models and life-tables", "Journal of the Royal Statistical Society B", 1972, "34", "2", "187--220"
-    ),
-    "schemper1996": _article(
-        "Schemper, M. and Smith, T. L.",
-        "A note on quantifying follow-up in studies of failure time",
-        "Controlled Clinical Trials",
-        1996,
-        "17",
-        "4",
-        "343--346",
-    ),
-    "klambauer2017": _conference(
-        "Klambauer, G. and Unterthiner, T. and Mayr, A. and Hochreiter, S.",
-        "Self-normalizing neural networks",
-        "Advances in Neural Information Processing Systems 30",
-        2017,
-    ),
-    "ilse2018": _conference(
-        "Ilse, M. and Tomczak, J. M. and Welling, M.",
-        "Attention-based deep multiple instance learning",
-        "International Conference on Machine Learning",
-        2018,
-    ),
-    "tta": Reference(
-        "Liu, W. and Ren, Q. and Zhang, W. and Lin, Y. and You, C.",
-        "Together, Then Apart: Revisiting Multimodal Survival Analysis via a Min-Max Perspective",
-        "misc",
-        {},
-    ),
-    "must": Reference(
-        "Kim, K. and Hwang, D.",
-        "MUST: Modality-Specific Representation-Aware Transformer for Diffusion-Enhanced Survival Prediction with Missing Modality",
-        "misc",
-        {"note": "arXiv:2603.26071"},
-    ),
-    "mcti": Reference(
-        "Jiang, S. and Gan, Z. and Cai, L. and Wang, Y. and Zhang, Y.",
-        "Multimodal Cross-Task Interaction for Survival Analysis in Whole Slide Pathological Images",
-        "misc",
-        {},
-    ),
-    "chen2021": _conference(
-        "Chen, R. J. and Lu, M. Y. and Weng, W.-H. and Chen, T. Y. and Williamson, D. F. K. and Manz, T. and others",
-        "Multimodal co-attention transformer for survival prediction in gigapixel whole slide images",
-        "IEEE/CVF International Conference on Computer Vision",
-        2021,
-    ),
-    "jaume2024": _conference(
-        "Jaume, G. and Vaidya, A. and Chen, R. J. and Williamson, D. F. K. and Liang, P. P. and Mahmood, F.",
-        "Modeling dense multimodal interactions between biological pathways and histology for survival prediction",
-        "IEEE/CVF Conference on Computer Vision and Pattern Recognition",
-        2024,
-    ),
-    "shao2021": _conference(
-        "Shao, Z. and Bian, H. and Chen, Y. and Wang, Y. and Zhang, J. and Ji, X. and others",
-        "TransMIL: transformer based correlated multiple instance learning for whole slide image classification",
-        "Advances in Neural Information Processing Systems 34",
-        2021,
-    ),
-    "loshchilov2019": _conference(
-        "Loshchilov, I. and Hutter, F.",
-        "Decoupled weight decay regularization",
-        "International Conference on Learning Representations",
-        2019,
-    ),
-    "harrell1996": _article(
-        "Harrell, F. E. and Lee, K. L. and Mark, D. B.",
-        "Multivariable prognostic models: issues in developing models, evaluating assumptions and adequacy, and measuring and reducing "
-        "errors",
-        "Statistics in Medicine",
-        1996,
-        "15",
-        "4",
-        "361--387",
-    ),
-    "uno2011": _article(
-        "Uno, H. and Cai, T. and Pencina, M. J. and D'Agostino, R. B. and Wei, L. J.",
-        "On the C-statistics for evaluating overall adequacy of risk prediction procedures with censored survival data",
-        "Statistics in Medicine",
-        2011,
-        "30",
-        "10",
-        "1105--1117",
-    ),
-    "uno2007": _article(
-        "Uno, H. and Cai, T. and Tian, L. and Wei, L. J.",
-        "Evaluating prediction rules for t-year survivors with censored regression models",
-        "Journal of the American Statistical Association",
-        2007,
-        "102",
-        "478",
-        "527--537",
-    ),
-    "graf1999": _article(
-        "Graf, E. and Schmoor, C. and Sauerbrei, W. and Schumacher, M.",
-        "Assessment and comparison of prognostic classification schemes for survival data",
-        "Statistics in Medicine",
-        1999,
-        "18",
-        "17--18",
-        "2529--2545",
-    ),
-    "efron1979": _article(
-        "Efron, B.", "Bootstrap methods: another look at the jackknife", "The Annals of Statistics", 1979, "7", "1", "1--26"
-    ),
-    "nadeau2003": _article(
-        "Nadeau, C. and Bengio, Y.", "Inference for the generalization error", "Machine Learning", 2003, "52", "3", "239--281"
-    ),
-    "holm1979": _article(
-        "Holm, S.",
-        "A simple sequentially rejective multiple test procedure",
-        "Scandinavian Journal of Statistics",
-        1979,
-        "6",
-        "2",
-        "65--70",
-    ),
-    "mantel1966": _article(
-        "Mantel, N.",
-        "Evaluation of survival data and two new rank order statistics arising in its consideration",
-        "Cancer Chemotherapy Reports",
-        1966,
-        "50",
-        "3",
-        "163--170",
-    ),
-    "paszke2019": _conference(
-        "Paszke, A. and Gross, S. and Massa, F. and Lerer, A. and Bradbury, J. and Chanan, G. and others",
-        "PyTorch: an imperative style, high-performance deep learning library",
-        "Advances in Neural Information Processing Systems 32",
-        2019,
-    ),
-    "collins2024": _article(
-        "Collins, G. S. and Moons, K. G. M. and Dhiman, P. and Riley, R. D. and Beam, A. L. and Van Calster, B. and others",
-        "TRIPOD+AI statement: updated guidance for reporting clinical prediction models that use regression or machine learning methods",
-        "BMJ",
-        2024,
-        "385",
-        pages="e078378",
-    ),
-}
-
-OF_MODELS: Mapping[str, tuple[str, ...]] = {
-    "null": ("kaplan1958",),
-    "clinical": ("cox1972",),
-    "snn": ("klambauer2017",),
-    "abmil": ("ilse2018",),
-    "tta": ("tta",),
-    "must": ("must",),
-    "mcti": ("mcti",),
-    "mcat": ("chen2021",),
-    "survpath": ("jaume2024",),
-    "transmil": ("shao2021",),
-}
-"""What to cite for a model and for its presets (tta, tta-paper, tta-released); others are described in words."""
+REFERENCES, OF_MODELS = _read()
+"""The works; and what to cite for a model and for its presets (tta, tta-paper, tta-released). Other models are described in words."""
 
 
 def works_of(model: str) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ def test_stopping_early_filling_and_recalibration_are_told(finished: RunFolder):
     assert "for at most 30 epochs" in told
     assert "training patients were taken not to have what 'omics=0.2' says" in told
     assert "what they lacked was filled in by the policy 'mean', learnt on the training part" in told
-    assert "Level and spread of the survival curves of tta were learnt on inner parts" in told
+    assert "The survival curves of tta are those of a Cox model of the risks of patients who were held out in inner parts" in told
 
 
 def test_what_no_file_says_of_training_is_not_said(finished: RunFolder):
@@ -147,6 +147,23 @@ def test_replicates_tests_canary_and_missing_patterns_are_told_where_there_are_a
     assert "adjusted over cohorts" not in told
     assert "also run on permuted labels" in told
     assert "changed in these ways: omics missing in 50%." in told
+
+
+def test_calibration_decisions_and_competing_events_are_told_where_the_run_has_them(finished: RunFolder):
+    told = text_of(finished, "Evaluation")
+    of_use = ("integrated calibration index [", "D-calibration [", "Net benefit at thresholds", "Aalen-Johansen estimator [")
+    assert all(words in told for words in of_use)
+    without = {name: getattr(finished, name).iloc[:0] for name in ("calibration", "distribution_calibration", "net_benefit", "competing")}
+    told = text_of(replace(finished, **without), "Evaluation")
+    assert not any(words in told for words in of_use)
+
+
+def test_attributions_are_told_where_evidence_was_collected(finished: RunFolder):
+    assert "integrated gradients" not in text_of(finished, "Evaluation")
+    fits = pd.DataFrame({"patients": [24.0, 20.0]})
+    rows = pd.DataFrame({"pathway": ["A"]})
+    told = text_of(replace(finished, evidence={**finished.evidence, "fits": fits, "pathway_attributions": rows}), "Evaluation")
+    assert "of at most 24 held-out patients of each fit are integrated gradients [" in told
 
 
 def test_predictions_of_another_tool_get_no_sentence_on_how_they_were_made(run_folder: Path):
