@@ -82,15 +82,19 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")],
     time_unit: Annotated[str, typer.Option(help="Unit of the times: days, months or years.")] = "days",
     reference: Annotated[str | None, typer.Option(help="Model that differences are taken to.")] = None,
-    survival: Annotated[Path | None, typer.Option(help="Table of survival curves: the same keys, horizon, survival.")] = None,
-    subtypes: Annotated[Path | None, typer.Option(help="Table of subtypes: the same keys, subtype, class, probability.")] = None,
+    survival: Annotated[list[Path], typer.Option(help="Table of survival curves: the same keys, horizon, survival; may be repeated.")] = [],  # noqa: B006
+    subtypes: Annotated[
+        list[Path], typer.Option(help="Table of subtypes: the same keys, subtype, class, probability; may be repeated.")
+    ] = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
     """Metrics, intervals, comparison and curves for any table of predictions, ours or another tool's."""
     from prognos.report import build
     from prognos.study.evaluate import evaluate as evaluated
 
-    found = evaluated(list(predictions), out, time_unit=time_unit, reference=reference, survival=survival, subtypes=subtypes)
+    found = evaluated(
+        list(predictions), out, time_unit=time_unit, reference=reference, survival=survival or None, subtypes=subtypes or None
+    )
     for warning in found.warnings:
         say(f"warning: {warning}")
     page = build(out)

@@ -43,7 +43,8 @@ class Reference:
 
 def _read() -> tuple[dict[str, Reference], dict[str, tuple[str, ...]]]:
     """The works by their keys, and the keys of those to cite for each model."""
-    works, of_models = {}, {}
+    works: dict[str, Reference] = {}
+    of_models: dict[str, tuple[str, ...]] = {}
     table = tomllib.loads(files("prognos.report").joinpath("references.toml").read_text(encoding="utf-8"))
     for key, entry in table.items():
         for model in entry.pop("models", ()):

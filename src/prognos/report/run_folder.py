@@ -49,13 +49,18 @@ class ModelFacts(Facts):
 
 
 class CostFacts(Facts):
-    """What one model or variant cost on one cohort: medians over its fits; predictions in CPU seconds a patient, by missing pattern."""
+    """What one model or variant cost on one cohort: medians over its fits; predictions in CPU seconds a patient, by missing pattern.
+
+    Runs of earlier versions know no CPU seconds and no memory of a fit.
+    """
 
     model: str = ""
     variant: str = "base"
     cohort: str = ""
     parameters: int | None = None
     fit_seconds: float | None = None
+    fit_cpu_seconds: float | None = None
+    fit_peak_bytes: float | None = None
     predict_seconds: dict[str, float] = Field(default_factory=dict)
 
 

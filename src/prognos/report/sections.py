@@ -81,12 +81,15 @@ def _comparison(run: RunFolder, real: RunFolder) -> Mapping[str, Any]:
 def _how(run: RunFolder, real: RunFolder) -> Mapping[str, Any]:
     return {
         "model_table": tables.model_table(real),
-        "cost_table": tables.cost_table(real),
         "metric_meanings": tables.metric_meanings(real),
         "provenance": tables.provenance_table(without_folders(run.provenance, run), "Provenance"),
         "command": without_folders(run.study.command, run),
         "recipe": without_folders(run.recipe, run),
     }
+
+
+def _cost(run: RunFolder, real: RunFolder) -> Mapping[str, Any]:
+    return {"cost_table": tables.cost_table(real)}
 
 
 def _methods(run: RunFolder, real: RunFolder) -> Mapping[str, Any]:
@@ -181,6 +184,7 @@ SECTIONS = (
     Section("evidence", "What models look at", _by_cohort("evidence", evidence_notes), lambda run: not run.evidence["fits"].empty),
     Section("sensitivity", "Variants", _nothing, lambda run: bool(settings_of(run.recipe))),
     Section("training", "Training", _nothing),
+    Section("cost", "What the models cost", _cost, lambda run: bool(run.study.cost)),
     Section("methods", "Methods, to paste", _methods),
     Section("how", "How it was made", _how),
     Section("tripod", "TRIPOD+AI checklist", _tripod),

@@ -279,14 +279,19 @@ def cost_table(run: RunFolder) -> Table:
     for row in rows:
         name = label(row.model, row.variant)
         times = [row.predict_seconds.get(pattern) for pattern in patterns]
-        cells = [Cell("–") if spent is None else Cell(f"{1000 * spent:,.1f}", spent) for spent in times]
-        fit = Cell("–") if row.fit_seconds is None else Cell(f"{row.fit_seconds:,.1f}", row.fit_seconds)
-        body.append((Cell(name, name), Cell(row.cohort, row.cohort), _count(row.parameters), fit, *cells))
+        cells = [_scaled(spent, 1000) for spent in times]
+        fit = (_scaled(row.fit_seconds), _scaled(row.fit_cpu_seconds), _scaled(row.fit_peak_bytes, 1e-6, digits=0))
+        body.append((Cell(name, name), Cell(row.cohort, row.cohort), _count(row.parameters), *fit, *cells))
     caption = (
-        "What the models cost on this machine: a fit with its predictions in seconds, a patient's prediction in milliseconds of one "
-        "core, reading included; medians over folds and seeds"
+        "What the models cost on this machine: a fit with its predictions in seconds, the fit alone in CPU seconds, the most memory of the "
+        "process in the fit, and a patient's prediction in milliseconds of one core, reading included; medians over folds and seeds"
     )
-    return Table(caption, ("Model", "Cohort", "Parameters", "Fit, s", *titles), tuple(body))
+    return Table(caption, ("Model", "Cohort", "Parameters", "Fit, s", "Fit, CPU s", "Memory, MB", *titles), tuple(body))
+
+
+def _scaled(value: float | None, factor: float = 1.0, *, digits: int = 1) -> Cell:
+    """A measured value times a factor; a dash where nothing was measured."""
+    return Cell("–") if value is None else Cell(f"{value * factor:,.{digits}f}", value)
 
 
 def provenance_table(provenance: Mapping[str, Any], caption: str) -> Table:

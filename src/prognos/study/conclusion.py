@@ -149,7 +149,11 @@ def _not_fitted(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
 
 def _cost(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Of each model and variant: numbers trained, seconds of a fit with its predictions, CPU seconds to predict a patient, by pattern."""
+    """Of each model and variant, medians over its fits; None for what no fit recorded.
+
+    Numbers trained, seconds of a fit with its predictions, CPU seconds and largest memory of the fit alone, and CPU seconds to predict a
+    patient, by pattern.
+    """
     told: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for job in jobs:
         said = told_of(folder, job) or {}
@@ -162,10 +166,17 @@ def _cost(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
             "cohort": cohort,
             "parameters": rows[0]["parameters"],
             "fit_seconds": median(row["seconds"] for row in rows),
+            "fit_cpu_seconds": _median_of("fit_cpu_seconds", rows),
+            "fit_peak_bytes": _median_of("fit_peak_bytes", rows),
             "predict_seconds": {p: round(median(row["predict_seconds"][p] for row in rows), 5) for p in rows[0]["predict_seconds"]},
         }
         for (model, variant, cohort), rows in told.items()
     ]
+
+
+def _median_of(name: str, rows: Sequence[Mapping[str, Any]]) -> float | None:
+    known = [row[name] for row in rows if row.get(name) is not None]
+    return median(known) if known else None
 
 
 def _unusable(found: Assessment) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
     """Fits and predicts; leaves everything in the job's folder, `done.json` last.
 
     Returns:
-        what is told of the job in the study: seconds, parameters, the epochs that a selection chose.
+        what is told of the job in the study: seconds, parameters, what fit and predictions cost, the epochs that a selection chose.
     """
     started = time.monotonic()
     folder = shared.run / job.folder
@@ -75,10 +75,13 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
     horizons = horizons_of(train)
     if job.variant == CANARY:
         train, test = parts_of(permuted(shared.cohorts[job.cohort], job.seed), shared.folds[job.cohort], job.fold)
+    memory, begun = runtime.PeakMemory(), time.process_time()
     try:
-        fitted, epochs = _fitted(job, shared, (train, test), report)
+        with memory:
+            fitted, epochs = _fitted(job, shared, (train, test), report)
     except MissingModality as reason:
         return _leave(folder, {"seconds": round(time.monotonic() - started, 2), "not_applicable": str(reason)})
+    fit_cost = {"fit_cpu_seconds": round(time.process_time() - begun, 2), "fit_peak_bytes": memory.most}
     seen = oracle_row(fitted.log, _of_job(job)) if _watches(job, shared) else None
     fitted = unwatched(fitted) if _watches(job, shared) else fitted
     fitted.save(folder)
@@ -111,7 +114,7 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
         files.write_csv(folder / "survival.csv.gz", pd.concat(survival, ignore_index=True)[list(SURVIVAL_COLUMNS)])
     if subtypes:
         files.write_csv(folder / SUBTYPES, pd.concat(subtypes, ignore_index=True))
-    told = {"parameters": n_parameters(fitted), "epochs": epochs, "tested": len(test)}
+    told = {"parameters": n_parameters(fitted), "epochs": epochs, "tested": len(test), **fit_cost}
     by_pattern = {"without_input": without_input, "not_converged": not_converged, "predict_seconds": predict_seconds}
     return _leave(folder, {"seconds": round(time.monotonic() - started, 2), **told, **by_pattern})
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ from prognos import predict as prediction
 from prognos.cohort import Cohort, CohortError
 from prognos.predict.answer import About, Answer
 from prognos.study.evaluate import evaluate
+from prognos.study.given import PredictionsError
 
 CLINICAL = """patient_id,age,os_time,os_event,dss_time
 a,50,100,1,5
@@ -77,6 +80,18 @@ def test_predictions_with_an_outcome_are_scored_by_evaluate_with_the_threshold_a
     assert 0 < values["integrated_brier"] < 0.25
     # 60 risks from 2 to -2 in steps of 4/59: those above 0.5 are the first 23
     assert found.groups[["high", "low"]].to_numpy().tolist() == [[23, 37]]
+
+
+def test_the_curves_of_several_bundles_are_scored_together(tmp_path):
+    answer, known = answered()
+    first = prediction.write(answer, tmp_path / "first", known=known, cohort="elsewhere")
+    other = replace(answer, about=replace(answer.about, label="abmil"))
+    second = prediction.write(other, tmp_path / "second", known=known, cohort="elsewhere")
+    found = evaluate([first[0], second[0]], None, survival=[first[1], second[1]], replicates=0)
+    scored = found.metrics[found.metrics["metric"] == "integrated_brier"]
+    assert scored["model"].tolist() == ["snn", "abmil"]
+    with pytest.raises(PredictionsError, match="horizon of a patient appears twice"):
+        evaluate(first[0], None, survival=[first[1], first[1]], replicates=0)
 
 
 def test_what_each_patient_lacked_does_not_divide_those_who_are_scored_together(tmp_path):

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from prognos.metrics import logrank
-from prognos.study.evaluate import PredictionsError, evaluate, read_predictions, read_subtypes, read_survival
+from prognos.study.evaluate import evaluate
+from prognos.study.given import PredictionsError, read_predictions, read_subtypes, read_survival
 
 PREDICTIONS = ["model", "variant", "cohort", "seed", "fold", "missing", "patient_id", "time", "event", "risk", "threshold"]
 

@@ -54,6 +54,19 @@ def test_the_study_says_what_each_model_cost(study_of):
     assert [set(row["predict_seconds"]) for row in cost] == [{"none", "omics"}, {"none"}]  # without omics snn has nothing
     for row in cost:
         assert 0 <= row["predict_seconds"]["none"] <= row["fit_seconds"] + 0.01
+        assert row["fit_cpu_seconds"] >= 0
+        assert row["fit_peak_bytes"] is None or row["fit_peak_bytes"] > 1e6
+
+
+def test_a_run_of_an_earlier_version_is_finished_with_what_its_fits_recorded(study_of):
+    folder = study_of().folder
+    for path in folder.rglob("done.json"):
+        told = json.loads(path.read_text())
+        path.write_text(json.dumps({key: value for key, value in told.items() if key not in ("fit_cpu_seconds", "fit_peak_bytes")}))
+    study_of(resume=True)
+    cost = json.loads((folder / "study.json").read_text())["cost"]
+    assert [(row["fit_cpu_seconds"], row["fit_peak_bytes"]) for row in cost] == [(None, None)] * len(cost)
+    assert all(row["fit_seconds"] >= 0 for row in cost)
 
 
 def test_a_study_that_asks_for_evidence_collects_it_when_all_is_done(study_of, monkeypatch):
