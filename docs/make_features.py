@@ -1,8 +1,9 @@
 """Hold the register of paper features against code and tests, and write its page.
 
-`docs/features/PAPER.toml` lists every feature of a paper. A feature needs a code location that exists and a test that
-imports it, or a stated reason why there is none yet. Every equation cited in the paper's code must be cited in a paper
-test. Code is parsed, never imported, so that this needs no torch.
+`docs/features/PAPER.toml` lists every feature of a paper, or every model of a family of papers. A feature needs a code
+location that exists and a test that imports it or has it built by its name, or a stated reason why there is none yet.
+Every equation cited in the paper's code must be cited in a paper test. Code is parsed, never imported, so that this needs
+no torch.
 
     python docs/make_features.py --check    # fails on any gap, and when a page is not what the register says
     python docs/make_features.py --write    # writes docs/papers/PAPER.md and lists the gaps
@@ -14,21 +15,25 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SEPARATOR = r"\s*,\s*|\s*-\s*|\s*–\s*|\s+and\s+|\s+to\s+|_and_|_to_|_"
 CITATION = re.compile(rf"(?:\bEqs?\.|eqs?_)[ \n#]*\(?(\d+(?:\)?(?:{SEPARATOR})\(?\d+)*)")
 
+BUILDERS = ("tests.contract.tiny_models", "tests.papers.comparison_by_hand")
+"""Modules of the tests that make a model by its name."""
+
 
 @dataclass(frozen=True)
 class Feature:
-    """One row of the register."""
+    """One row of the register; a `module` tells title and departures in its docstring, where the row does not."""
 
     id: str
-    title: str
     source: str
+    title: str = ""
+    module: str = ""
     code: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
@@ -43,11 +48,11 @@ class Paper:
     name: str
     title: str
     summary: str
-    cite: str
     ids: str
     first: int
     last: int
-    equations_in: tuple[str, ...]
+    equations_in: tuple[str, ...] = ()
+    cite: str = ""
     tested_in: tuple[str, ...] = ("tests/papers",)
     features: tuple[Feature, ...] = field(default=())
 
@@ -55,10 +60,21 @@ class Paper:
 def read_register(path: Path) -> Paper:
     """The register in a TOML file; an unknown key is an error of the register's author and raises."""
     table = tomllib.loads(path.read_text())
-    features = tuple(Feature(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in table["feature"])
+    rows = [Feature(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in table["feature"]]
+    features = tuple(replace(row, **told_by(path.parents[2], row.module)) if row.module else row for row in rows)
     paper = dict(table["paper"])
     paper |= {key: tuple(paper[key]) for key in ("equations_in", "tested_in") if key in paper}
     return Paper(name=path.stem, features=features, **paper)
+
+
+def told_by(root: Path, module: str) -> dict[str, str]:
+    """Title and departures of a model, from the first line of its module's docstring and the paragraph `Departures:`."""
+    path = module_file(root, module)
+    text = (ast.get_docstring(ast.parse(path.read_text())) if path else None) or ""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    departures = next((paragraph for paragraph in paragraphs if paragraph.startswith("Departures: ")), "")
+    said = departures.removeprefix("Departures: ")
+    return {"title": paragraphs[0], "departure": said[:1].upper() + said[1:]}
 
 
 def module_file(root: Path, module: str) -> Path | None:
@@ -161,6 +177,11 @@ def cited(root: Path, places: tuple[str, ...]) -> dict[int, list[str]]:
     return dict(sorted(found.items()))
 
 
+def model_name(feature: Feature) -> str:
+    """What a recipe calls the model of a row's module."""
+    return feature.module.rsplit(".", 1)[-1].replace("_", "-")
+
+
 def gaps_of_feature(root: Path, feature: Feature) -> Iterator[str]:
     """What is missing for one feature, as sentences."""
     if not (feature.code and feature.tests) and not feature.reason:
@@ -178,7 +199,8 @@ def gaps_of_feature(root: Path, feature: Feature) -> Iterator[str]:
     if len(imported) < len(feature.tests) or not present:
         return
     for test, names in imported.items():
-        if not any(imports_location(root, names, location) for location in present):
+        built = any(name.startswith(BUILDERS) for name in names) and f'"{model_name(feature)}"' in (root / test).read_text()
+        if not built and not any(imports_location(root, names, location) for location in present):
             yield f"{feature.id}: {test} imports none of {', '.join(present)}"
 
 
@@ -215,13 +237,11 @@ def page(root: Path, paper: Paper) -> str:
         "",
         " ".join(paper.summary.split()),
         "",
-        f"> {' '.join(paper.cite.split())}",
+        *((f"> {' '.join(paper.cite.split())}", "", "## Features", "") if paper.cite else ("## Models", "")),
+        f"Each {'feature of the paper' if paper.cite else 'model'}, where its code is, which test holds it, and where the code "
+        "departs from the print.",
         "",
-        "## Features",
-        "",
-        "Each feature of the paper, where its code is, which test holds it, and where the code departs from the print.",
-        "",
-        "| | feature | in the paper | code | tests | departure, or why not yet |",
+        f"| | {'feature | in the paper' if paper.cite else 'model | publication'} | code | tests | departure, or why not yet |",
         "|---|---|---|---|---|---|",
     ]
     for feature in paper.features:
@@ -229,6 +249,8 @@ def page(root: Path, paper: Paper) -> str:
         tests = "<br>".join(f"`{test.removeprefix('tests/')}`" for test in feature.tests)
         remark = " ".join(text for text in (feature.departure, feature.reason) if text)
         lines.append(f"| {feature.id} | {cell(feature.title)} | {cell(feature.source)} | {code} | {tests} | {cell(remark)} |")
+    if not paper.equations_in:
+        return "\n".join(lines) + "\n"
     code_files, test_files = cited(root, paper.equations_in), cited(root, paper.tested_in)
     lines += ["", "## Equations", "", "Where the code cites an equation, and the paper tests that evaluate it as printed.", ""]
     lines += ["| equation | code | tests |", "|---|---|---|"]

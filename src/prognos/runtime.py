@@ -4,6 +4,7 @@ This module imports torch inside its functions only: allocation has to be set be
 must not wait for it.
 """
 
+import ctypes
 import hashlib
 import math
 import os
@@ -140,6 +141,43 @@ def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path(
     if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
         known.append(max(0, int(limit.read_text()) - int(used.read_text())))
     return min(known, default=0)
+
+
+class PeakMemory:
+    """The most memory of this process inside a `with` block, on the host; memory of accelerators is not in it.
+
+    `before` and `most` are bytes: what was held at the beginning and the most that was held until the end, the interpreter and its
+    modules included. Both are None where the system does not tell; Linux does.
+    """
+
+    before: int | None = None
+    most: int | None = None
+
+    def __init__(self, process: Path = Path("/proc/self")):
+        self._process = process
+
+    def __enter__(self) -> "PeakMemory":
+        _give_back_freed_memory()
+        try:
+            (self._process / "clear_refs").write_text("5")  # the peak is what is held now
+            self.before = self._bytes("VmRSS")
+        except OSError:
+            self.before = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.most = None if self.before is None else self._bytes("VmHWM")
+
+    def _bytes(self, name: str) -> int:
+        lines = (self._process / "status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def _give_back_freed_memory() -> None:
+    """What the C library keeps of freed memory goes back to the system, where it can be told to."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def device(name: str = "auto") -> str:

@@ -11,10 +11,10 @@ import torch
 from prognos.metrics import kaplan_meier
 from prognos.models import MODELS, entry_of
 from prognos.training import FitOptions, Fitted
+from prognos.training.fold import Fold
 from tests.contract.tiny_cohort import fitted_on_train, state_hash, tiny_cohort, tiny_fit, train_and_test
-from tests.contract.tiny_models import TRAINED
+from tests.contract.tiny_models import NAMES, TRAINED
 
-NAMES = tuple(MODELS)
 CLASSES = tuple({entry.path: entry.name for entry in reversed(MODELS.values())}.values())
 """One entry a class, the first: what does not depend on a preset is asked of each class once."""
 HORIZONS = np.array([0.0, 1.0, 200.0, 365.0, 1095.0, 1825.0, 1e5])
@@ -221,3 +221,10 @@ def test_a_missing_modality_changes_the_risk_of_those_who_have_it_only(name):
         both = patients.has(modality) & patients.has(other)
         assert changed[both].all()
         assert not changed[~patients.has(modality)].any()
+
+
+def test_the_memory_of_training_patients_is_of_the_weights_that_were_fitted():
+    fitted, train = fitted_on_train("m3care"), train_and_test(tiny_cohort())[0]
+    found = fitted.model.encoders.of_training_patients(Fold(train, fitted.inputs.reader(train), torch.device("cpu"), n_patches=8))
+    assert torch.allclose(fitted.model.vectors, found.values, atol=1e-6)
+    assert torch.equal(fitted.model.present, found.present)

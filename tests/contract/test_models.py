@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from prognos.models import MODELS, entry_of
-from prognos.risk import DiscreteHead
+from prognos.risk import CoxHead, DiscreteHead
 from prognos.types import Bag, Progress, Tokens
-from tests.contract.tiny_models import N_PATCHES, NAMES, SURVIVAL, TRAINED, Fold, bag, build, one
+from tests.contract.tiny_models import HEAD, N_PATCHES, NAMES, SURVIVAL, TRAINED, Fold, bag, build, one
 
 HISTOLOGY = [name for name in NAMES if "histology" in entry_of(name).load().needs.modalities]
 PROGRESS = Progress(step=0, steps_per_epoch=2, epoch=0, epochs=3)
@@ -64,6 +64,16 @@ PARAMETERS["mcat"] = (8 * 8 + 8) + _SNNS + _ATTENTION + 2 * _SIDE + (16 * 8 + 8)
 PARAMETERS["mcat-paper"] = PARAMETERS["mcat"] - 8 + (8 * 4 + 4)
 PARAMETERS["motcat"] = PARAMETERS["mcat"] - _ATTENTION  # a plan has none
 PARAMETERS["motcat-paper"] = PARAMETERS["motcat"] - 8 + (8 * 4 + 4)
+_TRANSMIL = 8 + 2 * _NYSTROM + _POSITIONS + _NORM  # class token, two layers, convolutions, norm
+_GENE_LAYERS = 8 + 2 * _NYSTROM + _NORM
+_NARROW_SNNS = 3 * (3 * 6 + 6 + 6 * 8 + 8)  # 6 wide in between
+PARAMETERS["cmta"] = (8 * 8 + 8) + _NARROW_SNNS + 2 * _TRANSMIL + 2 * _GENE_LAYERS + 2 * _ATTENTION + (16 * 8 + 8) + (8 * 8 + 8) + 8
+PARAMETERS["cmta-paper"] = PARAMETERS["cmta"] - 8 + (8 * 4 + 4)
+_LOCAL = 8 + 4 * 8 + 2 * _LAYER + _NORM  # class token, four places, layers, norm
+PARAMETERS["hipt"] = (8 * 8 + 8) + _LOCAL + (8 * 8 + 8) + _SIDE + 8
+PARAMETERS["hipt-paper"] = PARAMETERS["hipt"] - 8 + (8 * 4 + 4)
+PARAMETERS["otsurv"] = (8 * 8 + 8) + 4 * 8 + 4 + 8  # projection, prototypes, a weight a prototype, w
+PARAMETERS["otsurv-paper"] = PARAMETERS["otsurv"]
 _HALVES = 3 * 8 * 4 + 8 + 2 * (4 * 4 + 4) + 8  # queries, keys, values of width 4; norm, network, norm
 PARAMETERS["survpath"] = (8 * 8 + 8) + _SNNS + _HALVES + (8 * 2 + 2) + 2
 PARAMETERS["survpath-paper"] = PARAMETERS["survpath"] - 2 + (2 * 4 + 4)
@@ -74,11 +84,43 @@ _WIDTH = (8 + 4) // 2  # a token and its code, halved
 _NETWORKS = (4 + 3) * 2 * (_WIDTH**2 + _WIDTH)  # a network for each prototype and pathway
 PARAMETERS["mmp"] = (17 * 8 + 8) + _SNNS + (4 + 3) * 4 + 3 * 12 * _WIDTH + _NETWORKS + 2 * _WIDTH + 2 * _WIDTH  # ..., norm, w
 PARAMETERS["mmp-paper"] = PARAMETERS["mmp"]
+_TO_TOKENS = (6 * 6 + 6) + (6 * 8 + 8)
+_ENCODED = (8 * 6 + 6) + 3 * (3 * 6 + 6 + 36 + 6) + 2 * _TO_TOKENS
+_MIXED = (_NORM + _ATTENTION) + _NORM + (8 * 6 + 6) + (6 * 8 + 8) + _NORM
+PARAMETERS["pibd"] = _ENCODED + 2 * 8 * 16 + _MIXED + 2 * 4 * (8 * 8 + 8) + (24 * 8 + 8) + 8  # ..., proxies, ..., estimators, join, w
+PARAMETERS["pibd-paper"] = PARAMETERS["pibd"] - 8 + (8 * 4 + 4)
+_IMAGE = (8 + 2 * _NYSTROM + _POSITIONS + _NORM) + (8 * 16 + 16)
+_GENOMIC = 2 * 8 + _LAYER + _NORM + 2 * (8 * 8 + 8)
+_DECODER = 3 * ((8 * 16 + 16) + (16 * 16 + 16) + (16 * 8 + 8))  # a latent and a decoder a group
+PARAMETERS["ld-cvae"] = PARAMETERS["mcat"] + _IMAGE + _GENOMIC + _DECODER + 8  # the image has a head of its own
+PARAMETERS["ld-cvae-paper"] = PARAMETERS["ld-cvae"] + 2 * (8 * 4 + 4 - 8)
+_VECTORS = PARAMETERS["abmil"] - 1 - 8 + PARAMETERS["snn"] - 8  # no bias of the score, no w
+_NETWORK = 2 * (8 * 8 + 8)
+PARAMETERS["shaspec"] = _VECTORS + 3 * _NETWORK + 2 * (16 * 8 + 8) + (8 * 2 + 2) + 8  # encoders, composition and join, domain, w
+PARAMETERS["shaspec-paper"] = PARAMETERS["shaspec"] - 8 + (8 * 4 + 4)
+PARAMETERS["smil"] = _VECTORS + 2 * (8 * 3 + 3) + 2 * _NETWORK + (16 * 8 + 8) + 3 * 8  # weights of centres, noise twice, fusion, w thrice
+PARAMETERS["smil-paper"] = PARAMETERS["smil"] + 3 * (8 * 4 + 4 - 8)
+_GATHERING = _NETWORK + 2 * (8 + 1)  # two convolutions, two weights
+_WIDE_LAYER = (_NORM + _ATTENTION) + _NORM + (8 * 32 + 32) + (32 * 8 + 8)
+PARAMETERS["m3care"] = _VECTORS + 2 * _NETWORK + 2 + 1 + 2 * _GATHERING + 2 * 8 + _WIDE_LAYER + (16 * 8 + 8) + 8
+PARAMETERS["m3care-paper"] = PARAMETERS["m3care"] - 8 + (8 * 4 + 4)
 
 
 def test_the_list_of_models_is_complete():
     assert set(PARAMETERS) == set(MODELS)
     assert all(name == entry.name for name, entry in MODELS.items())
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in NAMES])
+def test_a_preset_that_differs_in_its_head_or_training_only_is_the_same_network_with_that_head(name):
+    first = next(other for other in NAMES if entry_of(other).path == entry_of(name).path)
+    assert {key: value for key, value in entry_of(name).config.items() if key not in HEAD} == {}
+    assert shapes_without_heads(build(name)) == shapes_without_heads(build(first))
+
+
+def shapes_without_heads(model):
+    heads = tuple(f"{place}." for place, module in model.named_modules() if isinstance(module, CoxHead | DiscreteHead))
+    return {key: value.shape for key, value in model.state_dict().items() if not key.startswith(heads)}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,9 +174,10 @@ def test_real_patches_need_not_stand_in_front(name):
     model = build(name)
     front = bag(model.needs)
     tokens = front["histology"]
-    back = Tokens(tokens.values.clone(), tokens.mask.flip(1), tokens.coords)
+    back = Tokens(tokens.values.clone(), tokens.mask.flip(1), tokens.coords.clone())
     for i, n in enumerate(N_PATCHES):
-        back.values[i] = tokens.values[i].roll(tokens.values.shape[1] - n, dims=0)
+        behind = tokens.values.shape[1] - n
+        back.values[i], back.coords[i] = tokens.values[i].roll(behind, dims=0), tokens.coords[i].roll(behind, dims=0)
     turned = Bag(front.patients, {**front.modalities, "histology": back})
     assert torch.allclose(model(front).risk, model(turned).risk, atol=1e-5)
 

@@ -14,8 +14,14 @@ OWN = {
     "TransMIL": {"heads": 2, "landmarks": 4},
     "SNNTrans": {"heads": 2},
     "MCAT": {"heads": 2, "d_hidden": 16},
+    "HIPT": {"side": 2, "local_layers": 2, "local_heads": 2, "local_hidden": 16, "global_heads": 2, "global_hidden": 16},
+    "CMTA": {"heads": 2, "landmarks": 4, "group_hidden": 6},
     "MOTCat": {"heads": 2, "d_hidden": 16, "micro_batch": 3},
     "MMP": {"d_code": 4},
+    "PIBD": {"heads": 2, "d_hidden": 6},
+    "LDCVAE": {"heads": 2, "d_hidden": 16, "landmarks": 4},
+    "SMIL": {"n_centres": 3},
+    "M3Care": {"heads": 2, "layers": 1, "threshold": 0.1},
 }
 SURVIVAL = Survival(
     torch.tensor([50.0, 20.0, 90.0, 10.0, 70.0, 30.0]),
@@ -54,6 +60,8 @@ def bag(needs, patches: tuple[int, ...] = N_PATCHES, extra_padding: int = 0) -> 
     values = torch.zeros(n, longest, 8)
     for i, count in enumerate(patches):
         values[i, :count] = torch.randn(7, 8, generator=generator)[:count] if count <= 7 else torch.randn(count, 8, generator=generator)
+    place = torch.arange(longest)
+    coords = 256.0 * torch.stack([place % 3, place // 3], dim=1).expand(n, -1, -1)  # three in a row
     generator = torch.Generator().manual_seed(2)
     pathways = torch.randn(n, 3, 3, generator=generator) * torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]])
     genes = torch.randn(n, 1, 5, generator=generator)
@@ -64,7 +72,7 @@ def bag(needs, patches: tuple[int, ...] = N_PATCHES, extra_padding: int = 0) -> 
         else Tokens(genes, torch.ones(n, 1, dtype=torch.bool))
     )
     everything = {
-        "histology": Tokens(values, mask, torch.zeros(n, longest, 2)),
+        "histology": Tokens(values, mask, coords),
         "omics": omics,
         "clinical": Tokens(clinical, torch.ones(n, 1, dtype=torch.bool)),
     }
@@ -100,5 +108,11 @@ class Fold:
         return self._bag[modality]
 
 
-NAMES = tuple(MODELS)
+HEAD = {"survival", "n_bins", "censored_weight"}
+NAMES = tuple(
+    name
+    for place, (name, entry) in enumerate(MODELS.items())
+    if set(entry.config) - HEAD or entry.path not in [other.path for other in list(MODELS.values())[:place]]
+)
+"""Every class, and every preset of it that is another network; one that differs in the head or in its training only is the same."""
 TRAINED = tuple(name for name in NAMES if entry_of(name).load().trained)

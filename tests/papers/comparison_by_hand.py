@@ -63,3 +63,19 @@ def group_token(encoder, group, x):
     hidden = torch.where(hidden > 0, hidden, hidden.exp() - 1)
     token = encoder.second_bias[group] + hidden @ encoder.second_weight[group]
     return torch.where(token > 0, token, token.exp() - 1)
+
+
+def mixture_by_hand(rows, centres, strength, variance):
+    """pi, mu, Sigma and r of one step of maximum a posteriori EM, from equal weights, patch by patch."""
+    made_by = []
+    for x in rows:
+        made_by.append(softmax([-0.5 * sum((float(a) - float(b)) ** 2 / variance for a, b in zip(x, m, strict=True)) for m in centres]))
+    made_by = torch.tensor(made_by, dtype=torch.float64)
+    count = [float(made_by[:, k].sum()) + strength for k in range(len(centres))]
+    weight = torch.tensor([n / sum(count) for n in count], dtype=torch.float64)
+    mean = [(weighted(made_by[:, k], list(rows)) + strength * m) / count[k] for k, m in enumerate(centres)]
+    spread = []
+    for k, m in enumerate(centres):
+        squares = weighted(made_by[:, k], [x * x for x in rows]) + strength * (variance + m * m)
+        spread.append(squares / count[k] - mean[k] ** 2)
+    return weight, torch.stack(mean), torch.stack(spread), made_by

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prognos.models.transmil import raster_order
+from prognos.nn.grid import raster_order
 from prognos.types import Bag, Tokens
 from tests.papers.comparison_by_hand import linear, made, patients
 

@@ -1,5 +1,6 @@
 """The command line: what it says, how fast, and how it ends."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -99,21 +100,49 @@ def test_check_prints_the_cohort_and_ends_with_0(small_cohort):
     assert CliRunner().invoke(app, ["check", str(small_cohort), "--quiet"]).stdout == ""
 
 
-def test_the_table_of_models_names_every_model():
+@pytest.fixture
+def tiny_sizes(monkeypatch):
+    """Models are built for few patches, pathways and genes."""
+    from prognos.cli import models
+
+    for name, size in {"N_PATCHES": 16, "D_PATCH": 24, "N_PATHWAYS": 3, "N_GENES": 30}.items():
+        monkeypatch.setattr(models, name, size)
+
+
+def test_the_table_of_models_names_every_model_with_its_parameters(tiny_sizes, monkeypatch):
+    from torch import nn
+
+    from prognos.cli import models
     from prognos.models import MODELS
 
+    monkeypatch.setattr(models, "built", lambda entry: nn.Linear(9, 120 + len(entry.name)))  # each is built in the contract tests
     text = CliRunner().invoke(app, ["models"]).stdout
-    assert all(name in text for name in MODELS)
+    for name in MODELS:
+        (row,) = re.findall(rf"^ {{1,2}}{name} .*$", text, re.MULTILINE)  # further lines of a row are indented
+        assert row.split()[-1] == f"{10 * (120 + len(name)):,}"
+    assert "for patches of width 24, 3 pathways of 10 features, 30 genes" in text
+
+
+def test_a_model_is_built_for_the_standard_sizes_with_its_parts(tiny_sizes):
+    from prognos.cli import models
+    from prognos.models import MODELS
+
+    counts = {name: sum(p.numel() for p in models.built(MODELS[name]).parameters()) for name in ("snn", "abmil", "late-fusion")}
+    assert counts["snn"] == 30 * 256 + 256 + 256 * 256 + 256 + 256  # two layers of 256, w
+    assert counts["late-fusion"] == counts["snn"] + counts["abmil"] + 1
 
 
 @pytest.mark.slow
-def test_costs_are_measured_on_request(monkeypatch):
-    from prognos.cli import models
+def test_costs_are_measured_on_request(tiny_sizes, monkeypatch):
+    from prognos.models import MODELS
 
-    monkeypatch.setattr(models, "N_PATCHES", 16)
-    text = CliRunner().invoke(app, ["models", "--measure"]).stdout
-    assert "train ms" in text
-    assert "16 patches x 1024" in text
+    of_classes = {entry.path: entry for entry in reversed(MODELS.values())}  # the first entry of each
+    monkeypatch.setattr("prognos.models.MODELS", {entry.name: entry for entry in of_classes.values()})
+    result = CliRunner().invoke(app, ["models", "--measure"])
+    assert result.exit_code == 0, result.output
+    assert "train ms" in result.stdout
+    assert "memory MB" in result.stdout
+    assert "patients of 16 patches" in result.stdout
 
 
 def test_a_default_folder_is_named_after_the_study_and_the_day(small_cohort, tmp_path, monkeypatch):

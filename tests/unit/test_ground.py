@@ -208,6 +208,17 @@ class TestRegister:
         self.rewrite(tree / "docs/features/square.toml", "last = 1", "last = 2")
         assert self.gaps(register, tree) == ["square: S2 is not in the register"]
 
+    def test_a_model_is_told_by_its_docstring_and_held_by_a_test_that_has_it_built(self, register, tree):
+        (tree / "src/prognos/area.py").write_text('''"""Area: side by side.\n\nDepartures: no unit;\nno sign.\n"""\n\narea = 1\n''')
+        self.rewrite(tree / "docs/features/square.toml", 'title = "Area"', 'module = "prognos.area"')
+        test = tree / "tests/papers/test_area.py"
+        test.write_text('from tests.contract.tiny_models import build\n\n\ndef test_eq_3():\n    assert build("volume")\n')
+        assert self.gaps(register, tree) == ["S1: tests/papers/test_area.py imports none of prognos.area.area"]
+        self.rewrite(test, "volume", "area")
+        assert not self.gaps(register, tree)
+        assert "| Area: side by side. |" in register.page(tree, register.read_register(tree / "docs/features/square.toml"))
+        assert "| No unit; no sign. |" in register.page(tree, register.read_register(tree / "docs/features/square.toml"))
+
     def test_an_equation_cited_in_code_alone_is_a_gap(self, register, tree):
         self.rewrite(tree / "tests/papers/test_area.py", "test_eq_3", "test_the_area")
         assert self.gaps(register, tree) == ["Eq. 3 is cited in src/prognos/area.py and in no test under tests/papers"]

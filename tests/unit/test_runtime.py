@@ -3,6 +3,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +112,22 @@ def test_memory_is_what_the_control_group_leaves(tmp_path):
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("2000\n")
     assert runtime.available_memory(meminfo, tmp_path) == 3000
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").is_file(), reason="the system does not tell of memory")
+def test_the_most_memory_is_that_inside_the_block_and_not_what_came_before():
+    held = bytearray(200_000_000)
+    del held
+    with runtime.PeakMemory() as memory:
+        held = bytearray(50_000_000)
+        del held
+    assert memory.before + 45_000_000 < memory.most < memory.before + 100_000_000
+
+
+def test_no_memory_is_told_where_the_system_does_not(tmp_path):
+    with runtime.PeakMemory(tmp_path / "absent") as memory:
+        pass
+    assert (memory.before, memory.most) == (None, None)
 
 
 def test_a_seed_depends_on_its_parts_only():

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 CLASS_WEIGHT = 0.3
 PATIENT_WEIGHT = 0.2
@@ -92,18 +91,12 @@ def place_groups(
     integrality = np.zeros(len(cost))
     integrality[:n_counts] = 1
     most_nodes = MOST_NODES_WITH_CLASSES if counted.shape[1] else MOST_NODES
-    result = milp(
-        cost,
-        integrality=integrality,
-        bounds=Bounds(lower, upper),
-        constraints=_constraints(kinds, n_folds, len(cost)),
-        options={"mip_rel_gap": GAP, "node_limit": most_nodes, "time_limit": time_limit},
-    )
-    out_of_time = "time limit" in result.message.lower()
-    if result.x is None:
+    found, message = _solved(cost, integrality, (lower, upper), _constraints(kinds, n_folds, len(cost)), (most_nodes, time_limit))
+    out_of_time = "time limit" in message.lower()
+    if found is None:
         reason = f"the solver found none within {time_limit:g} s" if out_of_time else "no placement of whole sites gives it"
         return Placement(np.empty(0, dtype=int), reason)
-    counts = np.rint(result.x[:n_counts]).astype(int).reshape(-1, n_folds)
+    counts = np.rint(found[:n_counts]).astype(int).reshape(-1, n_folds)
     reason = f"the search ended at its limit of {time_limit:g} s and may end elsewhere on another machine" if out_of_time else ""
     return Placement(_deal(counts, kinds.of_group, seed), reason)
 
@@ -130,7 +123,23 @@ def _cost_and_upper_bounds(kinds: _Kinds, n_folds: int) -> tuple[np.ndarray, np.
     return cost, upper
 
 
-def _constraints(kinds: _Kinds, n_folds: int, n_variables: int) -> LinearConstraint:
+def _solved(
+    cost: np.ndarray,
+    whole: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray],
+    constraints: tuple[np.ndarray, np.ndarray, np.ndarray],
+    limits: tuple[int, float],
+) -> tuple[np.ndarray | None, str]:
+    """The variables of the programme's solution, None without one, and what the solver says; limits are of nodes and of seconds."""
+    from scipy.optimize import Bounds, LinearConstraint, milp  # slow to import
+
+    options = {"mip_rel_gap": GAP, "node_limit": limits[0], "time_limit": limits[1]}
+    result = milp(cost, integrality=whole, bounds=Bounds(*bounds), constraints=LinearConstraint(*constraints), options=options)
+    return result.x, result.message
+
+
+def _constraints(kinds: _Kinds, n_folds: int, n_variables: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, and the least and the most of each."""
     n_kinds = len(kinds.number)
     n_counts = n_kinds * n_folds
     rows: list[np.ndarray] = []
@@ -164,7 +173,7 @@ def _constraints(kinds: _Kinds, n_folds: int, n_variables: int) -> LinearConstra
             of_class = n_counts + 2 + (2 + index) * n_folds + fold
             for sign in (1.0, -1.0):
                 bound([(here, sign * kinds.classes[:, index]), (of_class, -1.0)], -np.inf, sign * float(per_fold))
-    return LinearConstraint(np.array(rows), np.array(low), np.array(high))
+    return np.array(rows), np.array(low), np.array(high)
 
 
 def _deal(counts: np.ndarray, kind_of_group: np.ndarray, seed: int) -> np.ndarray:
@@ -204,13 +213,8 @@ def pick_groups(patients: np.ndarray, events: np.ndarray, fraction: float, *, se
     fewest, most = max(LEAST_EVENTS, np.floor(share_events / 2)), min(n_events - LEAST_EVENTS, np.ceil(1.5 * share_events))
     low = np.array([-np.inf, share_events, -np.inf, share_patients, fewest, LEAST_PATIENTS])
     high = np.array([share_events, np.inf, share_patients, np.inf, most, n_patients - LEAST_PATIENTS])
-    result = milp(
-        cost,
-        integrality=np.concatenate([np.ones(n_groups), [0, 0]]),
-        bounds=Bounds(0, np.concatenate([np.ones(n_groups), [np.inf, np.inf]])),
-        constraints=LinearConstraint(np.array(rows), low, high),
-        options={"mip_rel_gap": GAP, "node_limit": MOST_NODES, "time_limit": time_limit},
-    )
-    if result.x is None:
+    whole, upper = np.concatenate([np.ones(n_groups), [0, 0]]), np.concatenate([np.ones(n_groups), [np.inf, np.inf]])
+    found, _ = _solved(cost, whole, (np.zeros(len(cost)), upper), (np.array(rows), low, high), (MOST_NODES, time_limit))
+    if found is None:
         return Placement(np.empty(0, dtype=int), "no choice of whole sites gives it")
-    return Placement(np.rint(result.x[:n_groups]).astype(int), "")
+    return Placement(np.rint(found[:n_groups]).astype(int), "")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from prognos.cohort.folds import FoldError, Folds, Patients
 from prognos.cohort.subtype import Classes
@@ -110,4 +110,4 @@ def detectable_difference(
     if len(usable) == 0:
         raise FoldError(f"{int(event.sum())} events among {len(time)} patients give no comparable pair in any fold: use fewer folds.")
     error = np.sqrt(np.sum(usable**2)) / len(usable)
-    return float((norm.ppf(1 - level / 2) + norm.ppf(power)) * np.sqrt(2 * (1 - correlation)) * error)
+    return float((ndtri(1 - level / 2) + ndtri(power)) * np.sqrt(2 * (1 - correlation)) * error)

@@ -2,8 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from sklearn.manifold import TSNE
-from sklearn.neighbors import NearestNeighbors
 
 NEIGHBOURS = 10
 FEWEST = 4
@@ -20,6 +18,8 @@ def plane_of(vectors: Float[np.ndarray, "vectors d_model"], *, seed: int = 0) ->
         vectors: one a row.
         seed: of the optimisation.
     """
+    from sklearn.manifold import TSNE  # slow to import
+
     unit = _unit(vectors)
     different = np.unique(unit.round(6), axis=0)
     if len(different) < FEWEST:
@@ -34,6 +34,8 @@ def same_kind_nearby(vectors: Float[np.ndarray, "vectors d_model"], kind: Shaped
 
     1: the kinds lie apart; for two kinds that are as many and lie mixed, 1/2. NaN with fewer than two kinds, or with too few vectors.
     """
+    from sklearn.neighbors import NearestNeighbors  # slow to import
+
     kinds = np.unique(kind)
     if len(kinds) < 2 or len(vectors) <= NEIGHBOURS:
         return float("nan")

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
-from scipy.stats import rankdata
 
 from prognos.cohort import Cohort
 from prognos.cohort.defects import naming
@@ -184,6 +183,8 @@ def ends_of(values: Float[np.ndarray, " patches"]) -> tuple[float, float]:
 
 def percentiles_of(values: Float[np.ndarray, " patches"]) -> Float32[np.ndarray, " patches"]:
     """100 (rank - 1/2) / n, with the mean rank for equal numbers: 50 where all are equal."""
+    from scipy.stats import rankdata  # slow to import
+
     return (100 * (rankdata(values) - 0.5) / max(1, len(values))).astype(np.float32)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from prognos.metrics.arrays import Vector, curve_array, horizon_array, survival_arrays
 
@@ -55,7 +55,7 @@ def distribution_calibration(reached: Vector, event: Vector, *, n_bins: int = N_
     counts = _spread(values, events, n_bins).sum(axis=0)
     expected = len(values) / n_bins
     chi_square = float(((counts - expected) ** 2 / expected).sum())
-    return DistributionCalibration(counts / len(values), chi_square, float(chi2.sf(chi_square, n_bins - 1)))
+    return DistributionCalibration(counts / len(values), chi_square, float(chdtrc(n_bins - 1, chi_square)))
 
 
 def survival_reached(

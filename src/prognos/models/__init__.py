@@ -37,6 +37,9 @@ class Entry:
         return getattr(importlib.import_module(module), name)
 
 
+_EVERY_PATCH = 1_000_000
+"""More patches than any patient has."""
+
 _TTA = "Liu et al., Together, Then Apart: Revisiting Multimodal Survival Analysis via a Min-Max Perspective"
 
 _COMMON = {"epochs": 20, "learning_rate": 2e-4, "schedule": "constant", "warmup": 0.0, "optimiser": "adam", "balance": "time"}
@@ -46,17 +49,36 @@ _ATTNMISL = "Yao et al., AttnMISL, Medical Image Analysis 2020"
 
 _CLAM = "Lu et al., CLAM, Nature Biomedical Engineering 2021"
 
+_CMTA = "Zhou and Chen, CMTA, ICCV 2023"
+
+_HIPT = "Chen et al., HIPT, CVPR 2022"
+
 _MCAT = "Chen et al., Multimodal co-attention transformer, ICCV 2021"
 
 _MOTCAT = "Xu and Chen, MOTCat, ICCV 2023"
 
+_OTSURV = "Ren et al., OTSurv, MICCAI 2025"
+
 _SURVPATH = "Jaume et al., SurvPath, CVPR 2024"
 
+_LDCVAE = "Zhou et al., LD-CVAE, CVPR 2025"
+
 _MMP = "Song et al., Multimodal prototyping, ICML 2024"
+
+_PIBD = "Zhang et al., PIBD, ICLR 2024"
 
 _PANTHER = "Song et al., PANTHER, CVPR 2024"
 
 _TRANSMIL = "Shao et al., TransMIL, NeurIPS 2021"
+
+_SHASPEC = "Wang et al., ShaSpec, CVPR 2023"
+
+_SMIL = "Ma et al., SMIL, AAAI 2021"
+
+_M3CARE = "Zhang et al., M3Care, KDD 2022"
+
+_ADAPTED = {"optimiser": "adam", "learning_rate": 1e-3, "epochs": 30, "batch_size": 1, "schedule": "constant", "warmup": 0.0}
+"""How MUST's authors trained the models for missing modalities, which were published for other data."""
 
 _MCTI = "Jiang et al., Multimodal Cross-Task Interaction for Survival Analysis in Whole Slide Pathological Images"
 
@@ -108,6 +130,25 @@ MODELS: dict[str, Entry] = {
             config={"survival": "discrete"},
             training={"optimiser": "adam", "learning_rate": 2e-4, "batch_size": 1, "schedule": "constant", "warmup": 0.0},
         ),
+        Entry("otsurv", "prognos.models.otsurv:OTSurv", _OTSURV, "patches transported to learnt prototypes, the surest first"),
+        Entry(
+            "otsurv-paper",
+            "prognos.models.otsurv:OTSurv",
+            _OTSURV,
+            "OTSurv as printed",
+            training={"learning_rate": 1e-4, "epochs": 50, "batch_size": 16, "warmup": 0.02},
+            inputs={"n_patches": _EVERY_PATCH},
+        ),
+        Entry("hipt", "prognos.models.hipt:HIPT", _HIPT, "patches make regions, and regions the slide"),
+        Entry(
+            "hipt-paper",
+            "prognos.models.hipt:HIPT",
+            _HIPT,
+            "HIPT as published, the local transformer trained with the rest",
+            config={"survival": "discrete"},
+            training={**_COMMON, "batch_size": 1, "accumulate": 32},
+            inputs={"n_patches": _EVERY_PATCH},
+        ),
         Entry("mcat", "prognos.models.mcat:MCAT", _MCAT, "groups of genes look at patches"),
         Entry(
             "mcat-paper",
@@ -125,6 +166,18 @@ MODELS: dict[str, Entry] = {
             "MOTCat as published",
             config={"survival": "discrete"},
             training={**_COMMON, "batch_size": 1, "accumulate": 32},
+        ),
+        Entry("cmta", "prognos.models.cmta:CMTA", _CMTA, "patches and groups of genes told in each other's words"),
+        Entry(
+            "cmta-paper",
+            "prognos.models.cmta:CMTA",
+            _CMTA,
+            "CMTA as published",
+            config={"survival": "discrete"},
+            training={
+                **{"optimiser": "sgd", "learning_rate": 1e-3, "epochs": 30, "balance": "time"},
+                **{"batch_size": 1, "schedule": "constant", "warmup": 0.0},
+            },
         ),
         Entry("survpath", "prognos.models.survpath:SurvPath", _SURVPATH, "pathways look at patches and back"),
         Entry(
@@ -158,6 +211,55 @@ MODELS: dict[str, Entry] = {
             config={"prototype_patches": 100_000},
             training={"learning_rate": 1e-4, "weight_decay": 1e-5, "epochs": 50, "batch_size": 64, "warmup": 0.02},
             inputs={"n_patches": 100_000, "omics_kinds": ("rna",)},
+        ),
+        Entry("shaspec", "prognos.models.shaspec:ShaSpec", _SHASPEC, "shared and specific vectors; the shared one stands in"),
+        Entry(
+            "shaspec-paper",
+            "prognos.models.shaspec:ShaSpec",
+            _SHASPEC,
+            "ShaSpec as MUST's authors trained it",
+            config={"survival": "discrete"},
+            training=_ADAPTED,
+        ),
+        Entry("smil", "prognos.models.smil:SMIL", _SMIL, "a mix of centres stands in, learnt through a step without"),
+        Entry(
+            "smil-paper",
+            "prognos.models.smil:SMIL",
+            _SMIL,
+            "SMIL as MUST's authors trained it",
+            config={"survival": "discrete"},
+            training={**_ADAPTED, "epochs": 50, "batch_size": 32},
+        ),
+        Entry("m3care", "prognos.models.m3care:M3Care", _M3CARE, "similar training patients stand in"),
+        Entry(
+            "m3care-paper",
+            "prognos.models.m3care:M3Care",
+            _M3CARE,
+            "M3Care as MUST's authors trained it",
+            config={"survival": "discrete"},
+            training=_ADAPTED,
+        ),
+        Entry("pibd", "prognos.models.pibd:PIBD", _PIBD, "tokens like a class of patients go on; common and own told apart"),
+        Entry(
+            "pibd-paper",
+            "prognos.models.pibd:PIBD",
+            _PIBD,
+            "PIBD as published",
+            config={"survival": "discrete", "censored_weight": 0.5},
+            training={
+                **{"optimiser": "adam", "learning_rate": 5e-4, "weight_decay": 1e-3, "epochs": 30, "batch_size": 32},
+                **{"schedule": "constant", "warmup": 0.0},
+            },
+            inputs={"n_patches": 4096, "omics_kinds": ("rna",)},
+        ),
+        Entry("ld-cvae", "prognos.models.ld_cvae:LDCVAE", _LDCVAE, "groups of genes are decoded, also where there are none"),
+        Entry(
+            "ld-cvae-paper",
+            "prognos.models.ld_cvae:LDCVAE",
+            _LDCVAE,
+            "LD-CVAE as published",
+            config={"survival": "discrete"},
+            training={**_COMMON, "batch_size": 1},
         ),
         Entry("late-fusion", "prognos.models.late_fusion:LateFusion", "", "mean of the z-scored risks of snn and abmil"),
         Entry("tta", "prognos.models.tta:TTA", _TTA, "shared prototypes by transport, then anchors; recommended settings"),

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from prognos.models.contract import HeadConfig, Model, Needs, PatchMap
+from prognos.models.contract import HeadConfig, Model, Needs, PatchMap, attention_map
 from prognos.nn.attention import GatedAttention, pool_by_patient
 from prognos.nn.patches import PatchEncoder
 from prognos.types import Bag, InputShape, Prediction, Progress
@@ -50,5 +50,4 @@ class ABMIL(Model):
 
     def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
         """The attention."""
-        meaning = "weight of the patch in the patient's embedding; sums to 1 over the patient"
-        return (PatchMap("attention", meaning, prediction.evidence["attention"][patient]),)
+        return (attention_map(prediction.evidence["attention"][patient]),)

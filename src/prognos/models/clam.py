@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from prognos.models.contract import Beside, HeadConfig, Model, Needs, PatchMap
+from prognos.models.contract import Beside, HeadConfig, Model, Needs, PatchMap, attention_map
 from prognos.nn.attention import GatedAttention
 from prognos.nn.patches import PatchEncoder, by_patient
 from prognos.risk.discrete import quantile_cuts
@@ -95,5 +95,4 @@ class CLAM(Model):
 
     def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
         """The attention."""
-        meaning = "weight of the patch in the patient's embedding; sums to 1 over the patient"
-        return (PatchMap("attention", meaning, prediction.evidence["attention"][patient]),)
+        return (attention_map(prediction.evidence["attention"][patient]),)

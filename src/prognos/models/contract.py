@@ -71,6 +71,11 @@ class PatchMap:
     family: str = ""
 
 
+def attention_map(attention: Float[Tensor, " patches"]) -> PatchMap:
+    """The map of the weights by which a patient's patches were pooled."""
+    return PatchMap("attention", "weight of the patch in the patient's embedding; sums to 1 over the patient", attention)
+
+
 def prototype_maps(weights: Float[Tensor, "patches prototypes"], meaning: str) -> tuple[PatchMap, ...]:
     """One map a prototype, which together divide each patch."""
     return tuple(PatchMap(f"prototype {k + 1}", meaning, weights[:, k], "prototype") for k in range(weights.shape[1]))
@@ -113,6 +118,9 @@ class Model(nn.Module):
 
     def begin_epoch(self, train: TrainingFold, progress: Progress) -> None:
         """What is learnt anew from the training fold before each epoch: nothing for most models."""
+
+    def end_epoch(self, train: TrainingFold, progress: Progress) -> None:
+        """What is learnt anew after each epoch, for the predictions that follow: nothing for most models."""
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The prediction for a bag; `progress` is None outside training, and schedules then stand at their final value."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from prognos.models.contract import HeadConfig, Model, Needs, PatchMap
+from prognos.nn.multihead import MultiHeadAttention
 from prognos.nn.patches import PatchEncoder, by_patient
 from prognos.nn.pathways import GroupEncoder
 from prognos.nn.token_pool import TokenPool
@@ -81,6 +82,14 @@ class GeneGuided(Model):
     def pathway_attention(self, bag: Bag, prediction: Prediction) -> Float[Tensor, "batch pathways"] | None:
         """How much each group of genes counts in the pooled omics."""
         return prediction.evidence["group_weights"]
+
+
+def asked(
+    attention: MultiHeadAttention, groups: Float[Tensor, "batch groups d_model"], patches: list[Float[Tensor, "_ d_model"]]
+) -> tuple[Float[Tensor, "batch groups d_model"], list[Float[Tensor, "groups _"]]]:
+    """What each group sees among each patient's patches by attention, and how much it looks at each of them."""
+    seen = torch.stack([attention(tokens, rows) for tokens, rows in zip(groups, patches, strict=True)])
+    return seen, [attention.attention(tokens, rows) for tokens, rows in zip(groups, patches, strict=True)]
 
 
 def joining_layers(d_model: int) -> nn.Sequential:

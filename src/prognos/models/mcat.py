@@ -13,11 +13,10 @@ Departures: norms stand before attention and network, with one behind the layers
 it, or what the stated policy fills in; Cox's loss by default.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from prognos.models.gene_guided import GeneGuided, GeneGuidedConfig
+from prognos.models.gene_guided import GeneGuided, GeneGuidedConfig, asked
 from prognos.nn.multihead import MultiHeadAttention
 from prognos.types import InputShape
 
@@ -39,6 +38,4 @@ class MCAT(GeneGuided):
         self, groups: Float[Tensor, "batch groups d_model"], patches: list[Float[Tensor, "_ d_model"]]
     ) -> tuple[Float[Tensor, "batch groups d_model"], list[Float[Tensor, "groups _"]]]:
         """What each group sees by its head of attention."""
-        seen = torch.stack([self.co_attention(tokens, rows) for tokens, rows in zip(groups, patches, strict=True)])
-        attention = [self.co_attention.attention(tokens, rows) for tokens, rows in zip(groups, patches, strict=True)]
-        return seen, attention
+        return asked(self.co_attention, groups, patches)

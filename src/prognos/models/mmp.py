@@ -12,8 +12,9 @@ modality's tokens under the plan's row, and then looks at those of its own modal
 Symbols: H prototype tokens, G pathway tokens; Q, K, V their projections to half the width.
 
 Departures: prototypes and mixture as in `prognos.models.panther`; one softmax over all tokens (the published code takes a second one over
-the rows of the prototypes, which makes them nearly uniform); both marginals of the plan have the number of tokens that there are, and rows
-are scaled to sum to 1; no modality lends its place to an absent one, whose mean is zero, unless the stated policy fills it in.
+the rows of the prototypes, which makes them nearly uniform); the plan has no gradient, its marginals are as many tokens as there are, and
+its rows are scaled to sum to 1; an absent modality is not looked at and its mean is zero, and the other one then keeps its tokens in place
+of a plan, unless the stated policy fills in what lacks.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from prognos.models.contract import HeadConfig, Model, Needs, PatchMap, prototype_maps
 from prognos.nn.attention import SelfAttention
 from prognos.nn.mixture import MixtureTokens
-from prognos.nn.pathways import GroupEncoder
+from prognos.nn.pathways import GroupEncoder, LinearEach
 from prognos.nn.transport_unbalanced import relative_distance, unbalanced_plan
 from prognos.types import Bag, InputShape, Prediction, Progress, TrainingFold
 
@@ -66,7 +67,13 @@ class MMP(Model):
         self.pathways = GroupEncoder(shape.pathway_features, config.d_model, dropout=config.dropout)
         self.codes = nn.Parameter(torch.randn(n_tokens, config.d_code))
         self.attention = SelfAttention(width, width // 2)
-        self.networks = TokenNetworks(n_tokens, width // 2, config.dropout)
+        self.networks = nn.Sequential(
+            nn.LayerNorm(width // 2, elementwise_affine=False),  # weights of its own would be taken up by the layers behind it
+            LinearEach(n_tokens, width // 2, width // 2),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            LinearEach(n_tokens, width // 2, width // 2),
+        )
         self.norm = nn.LayerNorm(width // 2)
         self.head = config.head(2 * (width // 2))
 
@@ -96,13 +103,13 @@ class MMP(Model):
     def _exchanged(
         self, kinds: Float[Tensor, "batch prototypes width"], pathways: Float[Tensor, "batch pathways width"], both: Bool[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch prototypes pathways"]]:
-        """What the plan brings each token from the other modality, zero for patients who lack one, and the plan, which has no gradient."""
+        """What the plan brings each token from the other modality, and the plan, which has no gradient; who lacks one keeps the tokens."""
         cost = torch.stack([relative_distance(h, g, power=2) for h, g in zip(kinds.detach(), pathways.detach(), strict=True)])
         plan = unbalanced_plan(cost, kl_weight=self.config.kl_weight, epsilon=self.config.epsilon)
         to_kinds = plan / plan.sum(dim=2, keepdim=True)
         to_pathways = (plan / plan.sum(dim=1, keepdim=True)).transpose(1, 2)
-        has = both[:, None, None]
-        return torch.cat([to_kinds @ pathways, to_pathways @ kinds], dim=1) * has, plan * has
+        exchanged = torch.cat([to_kinds @ pathways, to_pathways @ kinds], dim=1)
+        return torch.where(both[:, None, None], exchanged, torch.cat([kinds, pathways], dim=1)), plan * both[:, None, None]
 
     def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
         """Which prototype each patch is taken for."""
@@ -121,28 +128,3 @@ class MMP(Model):
         looked = prediction.evidence["attention"][:, :, self.config.n_prototypes :]
         n_real = (prediction.evidence["attention"].sum(dim=2) > 0).sum(dim=1)
         return looked.sum(dim=1) / n_real.clamp(min=1)[:, None]
-
-
-class TokenNetworks(nn.Module):
-    """A network for each place in a sequence of tokens: norm, linear, GELU, dropout, linear; all of them are two batched products.
-
-    Args:
-        n_tokens: places.
-        width: of a token.
-        dropout: share of hidden entries dropped in training.
-    """
-
-    def __init__(self, n_tokens: int, width: int, dropout: float):
-        super().__init__()
-        bound = width**-0.5
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)  # a weight and a bias of its own would be taken up by the first layer
-        self.first_weight = nn.Parameter(torch.empty(n_tokens, width, width).uniform_(-bound, bound))
-        self.first_bias = nn.Parameter(torch.empty(n_tokens, width).uniform_(-bound, bound))
-        self.second_weight = nn.Parameter(torch.empty(n_tokens, width, width).uniform_(-bound, bound))
-        self.second_bias = nn.Parameter(torch.empty(n_tokens, width).uniform_(-bound, bound))
-        self.activation = nn.Sequential(nn.GELU(), nn.Dropout(dropout))
-
-    def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        """Each token by the network of its place."""
-        hidden = torch.einsum("btw,twv->btv", self.norm(tokens), self.first_weight) + self.first_bias
-        return torch.einsum("btw,twv->btv", self.activation(hidden), self.second_weight) + self.second_bias

@@ -23,7 +23,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from prognos.models.gene_guided import GeneGuided, GeneGuidedConfig
 from prognos.nn.transport_unbalanced import relative_distance, unbalanced_plan
-from prognos.types import InputShape
 
 
 class MOTCatConfig(GeneGuidedConfig):
@@ -35,7 +34,7 @@ class MOTCatConfig(GeneGuidedConfig):
 
 
 class MOTCat(GeneGuided):
-    """Patches and groups of genes -> transport plan -> two vectors -> risk. Evidence: as in `GeneGuided`; `attention` is the scaled plan."""
+    """Patches and groups of genes -> transport plan -> two vectors -> risk. Evidence: as in `GeneGuided`; `attention` is the plan."""
 
     Config = MOTCatConfig
     config: MOTCatConfig

@@ -21,9 +21,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from prognos.models.contract import Beside, HeadConfig, Model, Needs, PatchMap
+from prognos.models.contract import Beside, HeadConfig, Model, Needs, PatchMap, attention_map
 from prognos.nn.attention import FeedForward
-from prognos.nn.modality_vectors import VECTORS_OF, ModalityEncoders, ModalityVectors, by_modality
+from prognos.nn.modality_vectors import VECTORS_OF, ModalityEncoders, ModalityVectors
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival
 
 
@@ -132,11 +132,11 @@ class ShaSpec(Model):
         complete = prediction.evidence["present"].all(dim=1)
         found = {}
         for kind, name in (("shared", "shared read in"), ("specific", "specific")):
-            left, right = by_modality(prediction.evidence[kind]).values()
+            left, right = prediction.evidence[kind].unbind(dim=1)
             cosine = cosine_similarity(left, right, dim=1)
             found[f"{name} {VECTORS_OF[0]}", f"{name} {VECTORS_OF[1]}"] = torch.where(complete, cosine, torch.nan)
         return found
 
     def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
         """The attention."""
-        return (PatchMap.of_attention(prediction.evidence["attention"][patient]),)
+        return (attention_map(prediction.evidence["attention"][patient]),)

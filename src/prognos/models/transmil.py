@@ -14,11 +14,12 @@ what is the same in another order); Cox's loss by default.
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from prognos.models.contract import HeadConfig, Model, Needs
+from prognos.nn.grid import raster_order
 from prognos.nn.patches import PatchEncoder
 from prognos.nn.transmil import TransMILEncoder
 from prognos.types import Bag, InputShape, Prediction, Progress
@@ -68,9 +69,3 @@ class TransMIL(Model):
         if self.config.order == "given" or tokens.coords is None:
             return rows
         return rows[raster_order(tokens.coords[patient][tokens.mask[patient]])]
-
-
-def raster_order(coords: Shaped[Tensor, "patches 2"]) -> Shaped[Tensor, " patches"]:
-    """Places of patches sorted by y, then by x."""
-    by_column = coords[:, 0].argsort(stable=True)
-    return by_column[coords[by_column, 1].argsort(stable=True)]

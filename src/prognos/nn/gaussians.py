@@ -26,6 +26,10 @@ class Gaussian(NamedTuple):
         """mean + sigma * noise, with a gradient for both; the mean itself without noise."""
         return self.mean if noise is None else self.mean + torch.exp(0.5 * self.log_variance) * noise
 
+    def or_standard(self, has: Bool[Tensor, " batch"]) -> "Gaussian":
+        """N(0, I) in the place of patients who have none of their own."""
+        return Gaussian(self.mean * has[:, None], self.log_variance * has[:, None])
+
 
 def log_density(of: Gaussian, at: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch"]:
     """log N(at; mean, sigma^2), summed over the width."""

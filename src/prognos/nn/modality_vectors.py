@@ -1,6 +1,5 @@
 """One vector a patient for each modality: what models that fill in a missing modality work on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -65,8 +64,3 @@ class ModalityEncoders(nn.Module):
         self.train(training)
         attention = [weights for vectors in found for weights in vectors.attention]
         return ModalityVectors(torch.cat([v.values for v in found]), torch.cat([v.present for v in found]), attention)
-
-
-def by_modality(vectors: Float[Tensor, "batch modalities d_model"]) -> Mapping[str, Float[Tensor, "batch d_model"]]:
-    """The vectors of each modality by its name."""
-    return dict(zip(VECTORS_OF, vectors.unbind(dim=1), strict=True))

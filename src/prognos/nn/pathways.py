@@ -46,14 +46,16 @@ class GroupEncoder(nn.Module):
     Args:
         sizes: number of measurements in each group.
         d_model: D, width of a token.
+        d_hidden: width in between; D when None.
         dropout: share of entries dropped in training.
     """
 
-    def __init__(self, sizes: tuple[int, ...], d_model: int, *, dropout: float = 0.25):
+    def __init__(self, sizes: tuple[int, ...], d_model: int, *, d_hidden: int | None = None, dropout: float = 0.25):
         super().__init__()
-        self.first_weight = nn.Parameter(torch.zeros(len(sizes), max(sizes), d_model))
-        self.first_bias = nn.Parameter(torch.zeros(len(sizes), d_model))
-        self.second_weight = nn.Parameter(torch.randn(len(sizes), d_model, d_model) / math.sqrt(d_model))
+        d_hidden = d_hidden or d_model
+        self.first_weight = nn.Parameter(torch.zeros(len(sizes), max(sizes), d_hidden))
+        self.first_bias = nn.Parameter(torch.zeros(len(sizes), d_hidden))
+        self.second_weight = nn.Parameter(torch.randn(len(sizes), d_hidden, d_model) / math.sqrt(d_hidden))
         self.second_bias = nn.Parameter(torch.zeros(len(sizes), d_model))
         with torch.no_grad():
             for group, size in enumerate(sizes):
@@ -67,3 +69,22 @@ class GroupEncoder(nn.Module):
         hidden = self.dropout(self.activation(hidden))
         linear = torch.einsum("...gd,gde->...ge", hidden, self.second_weight) + self.second_bias
         return self.dropout(self.activation(linear))
+
+
+class LinearEach(nn.Module):
+    """A linear layer for each place in a sequence of tokens, all of them one batched product; they start at N(0, 1 / d_in), biases at 0.
+
+    Args:
+        n_tokens: places.
+        d_in: width of a token.
+        d_out: width of what becomes of it.
+    """
+
+    def __init__(self, n_tokens: int, d_in: int, d_out: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_tokens, d_in, d_out) / math.sqrt(d_in))
+        self.bias = nn.Parameter(torch.zeros(n_tokens, d_out))
+
+    def forward(self, tokens: Float[Tensor, "*batch tokens d_in"]) -> Float[Tensor, "*batch tokens d_out"]:
+        """Each token by the layer of its place."""
+        return torch.einsum("...ti,tio->...to", tokens, self.weight) + self.bias

@@ -2,7 +2,6 @@
 
 import torch
 from jaxtyping import Float
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from prognos.nn.patches import spread_patches
@@ -44,6 +43,8 @@ def k_means(points: Float[Tensor, "points width"], n_centres: int, *, starts: in
         n_centres: k.
         starts: of which the best is taken.
     """
+    from sklearn.cluster import KMeans  # slow to import
+
     rows = points.detach().double().cpu()
     k = min(n_centres, len(torch.unique(rows, dim=0)))
     return torch.as_tensor(KMeans(k, n_init=starts, random_state=0).fit(rows.numpy()).cluster_centers_)

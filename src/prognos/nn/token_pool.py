@@ -1,7 +1,7 @@
 """A few tokens of a patient: they look at each other, and become one vector."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from prognos.nn.attention import FeedForward, GatedAttention
@@ -22,10 +22,12 @@ class TokenMixer(nn.Module):
         self.norm = nn.LayerNorm(d_model)
         self.attention = MultiHeadAttention(d_model, heads, dropout=dropout)
 
-    def forward(self, tokens: Float[Tensor, "*batch tokens d_model"]) -> Float[Tensor, "*batch tokens d_model"]:
-        """Tokens that know of each other."""
+    def forward(
+        self, tokens: Float[Tensor, "*batch tokens d_model"], allowed: Bool[Tensor, "*batch tokens tokens"] | None = None
+    ) -> Float[Tensor, "*batch tokens d_model"]:
+        """Tokens that know of each other; `allowed` says which one may look at which."""
         normed = self.norm(tokens)
-        return tokens + self.attention(normed, normed)
+        return tokens + self.attention(normed, normed, allowed)
 
 
 class TransformerLayer(nn.Module):
@@ -44,9 +46,11 @@ class TransformerLayer(nn.Module):
         self.norm = nn.LayerNorm(d_model)
         self.network = FeedForward(d_model, d_hidden, dropout)
 
-    def forward(self, tokens: Float[Tensor, "batch tokens d_model"]) -> Float[Tensor, "batch tokens d_model"]:
-        """Tokens that know of each other."""
-        tokens = self.mix(tokens)
+    def forward(
+        self, tokens: Float[Tensor, "batch tokens d_model"], allowed: Bool[Tensor, "batch tokens tokens"] | None = None
+    ) -> Float[Tensor, "batch tokens d_model"]:
+        """Tokens that know of each other; `allowed` says which one may look at which."""
+        tokens = self.mix(tokens, allowed)
         return tokens + self.network(self.norm(tokens))
 
 

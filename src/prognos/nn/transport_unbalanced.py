@@ -47,6 +47,6 @@ def relative_distance(
     if not len(tokens):
         return tokens.new_zeros(0, len(others))
     with torch.autocast(tokens.device.type, enabled=False):
-        lifted = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in (tokens, others)]
-        distance = torch.cdist(*(x - x.amin(dim=-1, keepdim=True) for x in lifted)) ** power
+        left, right = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (tokens, others))
+        distance = torch.cdist(left - left.amin(dim=-1, keepdim=True), right - right.amin(dim=-1, keepdim=True)) ** power
     return distance / distance.max().clamp(min=torch.finfo(distance.dtype).tiny)

@@ -6,7 +6,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 
 NORMAL = 1.959964
 FEWEST = 3
@@ -51,6 +50,8 @@ def kendall(strengths: pd.DataFrame, pairs: Sequence[Pair]) -> Agreement | None:
         strengths: a row a pathway, a column a fit.
         pairs: which fits are compared.
     """
+    from scipy.stats import kendalltau  # slow to import
+
     return _agreement(strengths, pairs, lambda left, right: float(kendalltau(left, right).statistic))
 
 

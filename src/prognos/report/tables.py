@@ -279,7 +279,7 @@ def cost_table(run: RunFolder) -> Table:
     for row in rows:
         name = label(row.model, row.variant)
         times = [row.predict_seconds.get(pattern) for pattern in patterns]
-        cells = [_scaled(spent, 1000) for spent in times]
+        cells = [_scaled(spent, 1000.0) for spent in times]
         fit = (_scaled(row.fit_seconds), _scaled(row.fit_cpu_seconds), _scaled(row.fit_peak_bytes, 1e-6, digits=0))
         body.append((Cell(name, name), Cell(row.cohort, row.cohort), _count(row.parameters), *fit, *cells))
     caption = (

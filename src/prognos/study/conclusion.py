@@ -175,7 +175,7 @@ def _cost(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
 
 def _median_of(name: str, rows: Sequence[Mapping[str, Any]]) -> float | None:
-    known = [row[name] for row in rows if row.get(name) is not None]
+    known = [float(row[name]) for row in rows if row.get(name) is not None]
     return median(known) if known else None
 
 

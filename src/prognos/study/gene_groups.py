@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from scipy.stats import hypergeom
 
 from prognos.cohort import Cohort
 
@@ -45,6 +44,8 @@ def overlaps_of(groups: pd.DataFrame, collections: Mapping[str, Mapping[str, tup
         groups: kind, gene and group of each feature.
         collections: name of a collection -> gene set -> genes.
     """
+    from scipy.stats import hypergeom  # slow to import
+
     rows = []
     sizes = groups.group.value_counts()
     for collection, sets in collections.items():

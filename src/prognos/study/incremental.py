@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from prognos.study.significance import holm
 
@@ -72,4 +72,4 @@ def _added(patients: pd.DataFrame) -> tuple[float, float, float, float, float]:
             return nothing
     ratio = max(0.0, 2 * (fitted.log_likelihood_ - without.log_likelihood_))
     low, high = fitted.confidence_intervals_.loc["model_risk"]
-    return ratio, float(chi2.sf(ratio, 1)), float(fitted.hazard_ratios_["model_risk"]), float(np.exp(low)), float(np.exp(high))
+    return ratio, float(chdtrc(1, ratio)), float(fitted.hazard_ratios_["model_risk"]), float(np.exp(low)), float(np.exp(high))

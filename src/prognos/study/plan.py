@@ -323,7 +323,7 @@ def _kept(model: str, section: str, common: Mapping[str, Any], preset: Mapping[s
     for key, value in preset.items():
         if key in common and common[key] != value and key not in own.get(section, {}):
             yield (
-                f"{model} keeps its own {key} = {value} over the common {common[key]}, as its preset says; "
+                f"the preset of {model} keeps {key} = {value} over the common {common[key]}; "
                 f"[model.{model}.{section}] {key} = ... changes it."
             )
 

@@ -76,6 +76,7 @@ def _epoch(
         terms = _step(model, [next(bags) for _ in window], progress, optimiser, recipe)
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value
+    model.end_epoch(fold, Progress((epoch + 1) * n_steps, n_steps, epoch, stage.epochs, stage.name))
     row: dict[str, Any] = {"stage": stage.name, "epoch": epoch, "step": (epoch + 1) * n_steps, "learning_rate": rate}
     means = {name: value / n_steps for name, value in sums.items()}
     return row | means | {"total": sum(means.values())}

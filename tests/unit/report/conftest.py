@@ -218,8 +218,11 @@ STUDY = {
             "cohort": COHORT,
             "parameters": 1234567,
             "fit_seconds": 12.25,
+            "fit_cpu_seconds": 9.75,
+            "fit_peak_bytes": 1_234_000_000,
             "predict_seconds": {"none": 0.0123, "omics": 0.004},
-        }
+        },
+        {"model": "abmil", "variant": "base", "cohort": COHORT, "parameters": 460289, "predict_seconds": {"none": 0.002}},
     ],
     "canary": False,
     "simulated": False,

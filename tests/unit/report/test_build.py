@@ -167,11 +167,20 @@ def test_unusable_folds_and_warnings_are_shown(finished_page: str):
 
 
 def test_the_page_says_what_each_model_cost(finished_page: str):
-    table = finished_page[finished_page.index('aria-label="What the models cost') :]
+    table = finished_page[finished_page.index('<section id="cost">') :]
     table = table[: table.index("</table>")]
-    assert "Prediction complete, ms" in table
-    assert "Prediction without omics, ms" in table
-    assert [text for text in ("1,234,567", "12.2", "12.3", "4.0") if f">{text}<" in table] == ["1,234,567", "12.2", "12.3", "4.0"]
+    assert re.findall(r"<th[^>]*>(?:<[^>]*>)*([^<]*)", table)[:8] == [
+        *("Model", "Cohort", "Parameters", "Fit, s", "Fit, CPU s", "Memory, MB"),
+        *("Prediction complete, ms", "Prediction without omics, ms"),
+    ]
+    rows = [re.findall(r"<td[^>]*>([^<]*)", row) for row in table.split("<tr>")[2:]]
+    assert rows[0][1:] == ["1,234,567", "12.2", "9.8", "1,234", "12.3", "4.0"]
+    assert rows[1][1:] == ["460,289", "–", "–", "–", "2.0", "–"]
+
+
+def test_a_run_that_says_nothing_of_costs_has_no_such_section(finished: RunFolder, no_drawings: None):
+    study = finished.study.model_copy(update={"cost": ()})
+    assert '<section id="cost">' not in page(replace(finished, study=study))
 
 
 def test_components_have_a_section_where_a_model_shows_them(finished_page: str, finished: RunFolder, no_drawings: None):

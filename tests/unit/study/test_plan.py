@@ -120,7 +120,7 @@ def test_a_preset_keeps_its_own_training_over_the_common_one_and_says_so(plan_of
     by_model = {job.model: dict(job.training) for job in plan.jobs}
     assert by_model == {"snn": {"warmup": 0.2, "epochs": 3}, "tta-paper": {"epochs": 3}}
     assert plan.notes == (
-        "tta-paper keeps its own warmup = 0.0 over the common 0.2, as its preset says; [model.tta-paper.training] warmup = ... changes it.",
+        "the preset of tta-paper keeps warmup = 0.0 over the common 0.2; [model.tta-paper.training] warmup = ... changes it.",
     )
 
 
