@@ -72,8 +72,9 @@ def told_by(root: Path, module: str) -> dict[str, str]:
     path = module_file(root, module)
     text = (ast.get_docstring(ast.parse(path.read_text())) if path else None) or ""
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    departures = next((paragraph for paragraph in paragraphs if paragraph.startswith("Departures: ")), "")
-    said = departures.removeprefix("Departures: ")
+    place = next((place for place, paragraph in enumerate(paragraphs) if paragraph.startswith("Departures:")), len(paragraphs))
+    listed = paragraphs[place : place + 2] if paragraphs[place : place + 1] == ["Departures:"] else paragraphs[place : place + 1]
+    said = " ".join(listed).removeprefix("Departures:").strip().removeprefix("- ").replace(" - ", " ")
     return {"title": paragraphs[0], "departure": said[:1].upper() + said[1:]}
 
 

@@ -118,6 +118,10 @@ def test_a_preset_that_differs_in_its_head_or_training_only_is_the_same_network_
     assert shapes_without_heads(build(name)) == shapes_without_heads(build(first))
 
 
+def test_who_keeps_something_of_each_training_patient_says_so():
+    assert [name for name in NAMES if build(name).keeps_patients] == ["m3care"]
+
+
 def shapes_without_heads(model):
     heads = tuple(f"{place}." for place, module in model.named_modules() if isinstance(module, CoxHead | DiscreteHead))
     return {key: value.shape for key, value in model.state_dict().items() if not key.startswith(heads)}

@@ -138,11 +138,11 @@ def _check_unchanged(run: Path, cohort: str, recipe: Recipe) -> None:
 
 def _check_private(fitted: Fitted) -> None:
     """Refuses models that fill in what a patient lacks from training patients whom they keep."""
-    keeps = getattr(fitted.config, "generator", "") == "nearest" or (fitted.filler is not None and fitted.filler.policy == "nearest")
-    if keeps:
+    nearest = getattr(fitted.config, "generator", "") == "nearest" or (fitted.filler is not None and fitted.filler.policy == "nearest")
+    if nearest or fitted.model.keeps_patients:
         raise BundleError(
-            f"{fitted.name} fills in what a patient lacks from its {fitted.provenance['patients']} training patients (nearest) and so "
-            "keeps a vector of each, which must not be handed out: bundle a variant with another way."
+            f"{fitted.name} fills in what a patient lacks from its {fitted.provenance['patients']} training patients and so keeps a vector "
+            "of each, which must not be handed out: bundle another model, or a variant that does not fill in from the nearest."
         )
 
 

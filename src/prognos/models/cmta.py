@@ -42,7 +42,9 @@ class CMTAConfig(HeadConfig):
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout of the first tokens")
     attention_dropout: float = Field(0.1, ge=0, lt=1, description="dropout of what was attended")
     alignment: float = Field(1.0, ge=0, description="alpha: weight of the distance between the two vectors of a modality")
-    zeros_in_front: bool = Field(False, description="zero tokens fill the landmarks up and take part, as in the published code")
+    zeros_in_front: bool = Field(
+        False, description="zero tokens fill the landmarks up and take part, as in the published code", json_schema_extra={"legacy": True}
+    )
 
 
 class GeneTransformer(nn.Module):

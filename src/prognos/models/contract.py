@@ -20,6 +20,13 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @property
+    def as_released(self) -> tuple[str, ...]:
+        """The settings with which the model repeats a fault of its published code: fields that name that value as `legacy`."""
+        extras = {name: field.json_schema_extra for name, field in type(self).model_fields.items()}
+        faults = {name: extra["legacy"] for name, extra in extras.items() if isinstance(extra, dict) and "legacy" in extra}
+        return tuple(f"{name} = {value}" for name, value in faults.items() if getattr(self, name) == value)
+
 
 class HeadConfig(ModelConfig):
     """Config of a model whose survival head may be any: the common recipe has Cox's, a publication often the discrete one."""
@@ -90,6 +97,8 @@ class Model(nn.Module):
     head: CoxHead | DiscreteHead | MarginalHead
     ordered: ClassVar[bool] = False
     """True for a model to which the order of a patient's patches means something."""
+    keeps_patients: ClassVar[bool] = False
+    """True for a model that keeps something of each training patient, and so must not leave those who may see these patients."""
     trained: ClassVar[bool] = True
     """False for a model that learns everything in `learn`, in closed form, and has no stage of training."""
 

@@ -20,7 +20,7 @@ Departures:
   a batch norm and bandwidths of the batch.
 - Cox's loss by default.
 
-A fitted model holds a vector of each training patient and a hash of each id: hand it out as you would hand out patients' data.
+A fitted model holds a vector of each training patient and a hash of each id: `prognos bundle` refuses it.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,9 @@ class M3CareConfig(HeadConfig):
     heads: int = Field(4, ge=1, description="heads of the attention among modalities")
     layers: int = Field(2, ge=1, description="transformer layers over the modalities")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
-    mix: Literal["mean", "product"] = Field("mean", description="of the kernels: (1 - e) k + e q, or ((1 - e) k + e) q as released")
+    mix: Literal["mean", "product"] = Field(
+        "mean", description="of the kernels: (1 - e) k + e q, or ((1 - e) k + e) q as released", json_schema_extra={"legacy": "product"}
+    )
     threshold: float = Field(0.5, gt=0, lt=1, description="similarity from which patients are neighbours, before training")
     stabiliser_weight: float = Field(1e-7, ge=0, description="weight of what projections do to norms")
 
@@ -62,6 +64,7 @@ class M3Care(Model):
     Config = M3CareConfig
     config: M3CareConfig
     needs = Needs(modalities=VECTORS_OF)
+    keeps_patients = True
     vectors: Tensor
     present: Tensor
     keys: Tensor

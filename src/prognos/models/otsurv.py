@@ -41,7 +41,9 @@ class OTSurvConfig(HeadConfig):
     epsilon: float = Field(0.1, gt=0, description="entropic regularisation of the plan")
     kl_weight: float = Field(1.0, gt=0, description="gamma: how firmly prototypes are held to equal shares")
     mass_base: float = Field(0.1, gt=0, le=1, description="rho_0: mass at the start of training")
-    ramp: Literal["printed", "legacy"] = Field("printed", description="how the mass grows; legacy as in the published code")
+    ramp: Literal["printed", "legacy"] = Field(
+        "printed", description="how the mass grows; legacy as in the published code", json_schema_extra={"legacy": "legacy"}
+    )
 
 
 class OTSurv(Model):

@@ -33,7 +33,9 @@ class TransMILConfig(HeadConfig):
     landmarks: int = Field(128, ge=1, description="landmarks of the attention")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout of what was attended")
     order: Literal["given", "raster"] = Field("given", description="patches as given, or sorted by row and column of the slide")
-    zeros_in_front: bool = Field(False, description="zero tokens fill the landmarks up and take part, as in the published code")
+    zeros_in_front: bool = Field(
+        False, description="zero tokens fill the landmarks up and take part, as in the published code", json_schema_extra={"legacy": True}
+    )
 
 
 class TransMIL(Model):

@@ -97,7 +97,9 @@ class TTAConfig(ModelConfig):
     project_anchors: bool = Field(True, description="phi on anchors too (Eq. 18)")
     contrast_weight: float = Field(0.5, ge=0, description="lambda_contrast of Eq. 20")
     contrast_temperature: float = Field(0.1, gt=0, description="tau_r of Eq. 18")
-    co_attention: Literal["full", "cross", "legacy"] = Field("full", description="which tokens a prototype token looks at")
+    co_attention: Literal["full", "cross", "legacy"] = Field(
+        "full", description="which tokens a prototype token looks at", json_schema_extra={"legacy": "legacy"}
+    )
     fusion: Literal["concat", "mlp"] = Field("concat", description="F of Sec. 3.4")
     survival: Literal["cox", "discrete"] = Field("cox", description="Table 9: survival loss")
     n_bins: int = Field(4, ge=2, description="time bins of the discrete head")

@@ -180,7 +180,7 @@ def settings_of(recipe: Recipe, model: str, variant: str) -> Settings:
     own = merged(own, changes.get("model", {}).get(model, {}))
     config = {key: value for key, value in own.items() if key not in _BESIDE_CONFIG}
     where = f"[model.{model}]" + (f" of the variant {variant}" if variant not in (BASE, CANARY) else "")
-    bind(entry.load().Config, {**entry.config, **config}, where)
+    bound = bind(entry.load().Config, {**entry.config, **config}, where)
     common = _common_inputs(recipe)
     training = {**_over_preset(recipe.training, entry.training), **own.get("training", {}), **changes.get("training", {})}
     inputs = {**_over_preset(common, entry.inputs), **own.get("inputs", {}), **_input_changes(changes)}
@@ -189,7 +189,9 @@ def settings_of(recipe: Recipe, model: str, variant: str) -> Settings:
     bind(TrainingConfig, {**entry.training, **training}, f"[training] of {model}")
     bind(InputsConfig, {**entry.inputs, **inputs}, f"[tokens] and [omics] of {model}")
     notes = (*_kept(model, "training", recipe.training, entry.training, own), *_kept(model, "inputs", common, entry.inputs, own))
-    return Settings(config, training, inputs, notes)
+    label = model if variant == BASE else f"{model}@{variant}"
+    stamps = (f"{label} repeats a fault of its published code ({setting}): read its numbers so." for setting in bound.as_released)
+    return Settings(config, training, inputs, (*notes, *stamps))
 
 
 def needs_in(model: str, config: Mapping[str, Any]) -> Needs:

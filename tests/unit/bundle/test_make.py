@@ -151,7 +151,8 @@ def test_a_model_that_keeps_vectors_of_its_training_patients_is_refused(run, coh
     training = {"epochs": 1, "device": "cpu"}
     fitted = fit(Cohort.read(cohort_folder), "abmil", config={"d_model": 8}, training=training, inputs={"fill": "nearest"})
     fitted.save(next(keeping.glob("models/*/abmil/seed-1/fold-0")))
-    with pytest.raises(ValueError, match=r"abmil fills in what a patient lacks from its \d+ training patients \(nearest\)"):
+    said = r"abmil fills in what a patient lacks from its \d+ training patients and so keeps a vector of each, which must not be handed out"
+    with pytest.raises(ValueError, match=said):
         make_bundle(keeping, "abmil", tmp_path / "abmil.zip")
 
 

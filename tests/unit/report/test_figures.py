@@ -77,6 +77,7 @@ def test_every_figure_says_how_to_read_it_in_one_sentence(kind: str):
 @pytest.mark.parametrize("kind", list(FIGURES))
 def test_a_cohort_of_which_nothing_is_known_gives_no_panel(kind: str, finished: RunFolder):
     tables = ("predictions", "comparison", "metrics", "survival", "logs", "similarities", "subtypes", "net_benefit", "competing")
+    tables += ("calibration", "distribution_calibration")
     empty = replace(finished, cohorts={COHORT: CohortFacts()}, **{name: getattr(finished, name).iloc[:0] for name in tables})
     assert len(FIGURES[kind].data(empty, COHORT)) == 0
 

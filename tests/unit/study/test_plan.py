@@ -124,6 +124,15 @@ def test_a_preset_keeps_its_own_training_over_the_common_one_and_says_so(plan_of
     )
 
 
+def test_a_model_that_repeats_a_fault_of_its_published_code_is_stamped(plan_of):
+    variants = [{"name": "old", "models": ["otsurv"], "set": {"model.otsurv.ramp": "legacy"}}]
+    plan = plan_of(recipe_of(["otsurv", "transmil-paper"], variants=variants))
+    assert plan.notes == (
+        "otsurv@old repeats a fault of its published code (ramp = legacy): read its numbers so.",
+        "transmil-paper repeats a fault of its published code (zeros_in_front = True): read its numbers so.",
+    )
+
+
 def test_a_models_own_section_is_the_last_word_on_its_training():
     settings = settings_of(
         recipe_of(["tta-paper"], training={"warmup": 0.2}, model={"tta-paper": {"training": {"warmup": 0.5}}}), "tta-paper", "base"

@@ -54,7 +54,10 @@ def test_gene_sets_that_were_not_given_are_asked_for(train):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"config": {"d_modell": 3}}, r"model\.snn: there is no key 'd_modell'; did you mean 'd_model'\? Known: d_model, n_layers"),
+        (
+            {"config": {"d_modell": 3}},
+            r"model\.snn: there is no key 'd_modell'; did you mean 'd_model'\? Known: survival, n_bins, censored_weight, d_model",
+        ),
         ({"training": {"epoch": 3}}, r"training: there is no key 'epoch'; did you mean 'epochs'\?"),
         ({"inputs": {"n_patch": 3}}, r"inputs: there is no key 'n_patch'; did you mean 'n_patches'\?"),
         ({"config": {"survival": "coxx"}}, r"model\.snn: survival: there is no choice 'coxx'; did you mean 'cox'\?"),

@@ -102,8 +102,9 @@ FIGURES: dict[str, FigureKind] = {
     ),
     "distribution_calibration": FigureKind(
         "D-calibration",
-        "Each bar is the share of patients whose predicted survival at their own time lies in that tenth; if the curves are right all bars "
-        "end at the dashed line. Bars high at the left: events come earlier than predicted; high at both ends: the model is too sure.",
+        "Each bar is the share of patients whose predicted survival at their own time lies in that tenth, and all bars end at the dashed "
+        "line if the curves are right; bars high at the left mean that events come earlier than predicted, at both ends that the model is "
+        "too sure.",
         distribution_calibration.data,
         distribution_calibration.draw,
     ),
