@@ -37,19 +37,8 @@ FUSION_AUDIT = (
 ORACLE = (*OF_FIT, "epochs", "last", "best_epoch", "best", "selection")
 OF_SEEDS = ("model", "variant", "cohort", "missing", "seed")
 CALIBRATION = (
-    *OF_SEEDS,
-    "horizon",
-    "patients",
-    "events",
-    "at_risk",
-    "predicted",
-    "observed",
-    "ici",
-    "ici_low",
-    "ici_high",
-    "e50",
-    "e90",
-    "reason",
+    *(*OF_SEEDS, "horizon", "patients", "events", "at_risk"),
+    *("predicted", "observed", "ici", "ici_low", "ici_high", "e50", "e90", "reason"),
 )
 DISTRIBUTION_CALIBRATION = (*OF_SEEDS, "patients", "low", "high", "share", "chi_square", "p", "reason")
 NET_BENEFIT = (*OF_SEEDS[:4], "horizon", "threshold", "net_benefit", "treat_all")

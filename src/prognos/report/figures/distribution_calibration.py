@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from prognos.report.figures.kaplan_meier import p_in_words
 from prognos.report.figures.style import COLOURS, FAINT, INK, sheet, styled
@@ -40,6 +40,7 @@ def draw(bins: pd.DataFrame) -> Figure:
     axes.axhline(float(bins.even.iloc[0]), color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.set_xlim(0, 1)
     axes.set_xticks(np.linspace(0, 1, 6))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("survival predicted at the patient's own time")
     axes.set_ylabel("share of patients")
