@@ -71,10 +71,10 @@ def told_by(root: Path, module: str) -> dict[str, str]:
     """Title and departures of a model, from the first line of its module's docstring and the paragraph `Departures:`."""
     path = module_file(root, module)
     text = (ast.get_docstring(ast.parse(path.read_text())) if path else None) or ""
-    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    paragraphs = [" ".join(line.strip().removeprefix("- ") for line in paragraph.splitlines()) for paragraph in text.split("\n\n")]
     place = next((place for place, paragraph in enumerate(paragraphs) if paragraph.startswith("Departures:")), len(paragraphs))
     listed = paragraphs[place : place + 2] if paragraphs[place : place + 1] == ["Departures:"] else paragraphs[place : place + 1]
-    said = " ".join(listed).removeprefix("Departures:").strip().removeprefix("- ").replace(" - ", " ")
+    said = " ".join(listed).removeprefix("Departures:").strip()
     return {"title": paragraphs[0], "departure": said[:1].upper() + said[1:]}
 
 

@@ -48,6 +48,7 @@ _JOIN = 16 * 8 + 8
 _EXCHANGE = 2 * (2 * _UPDATE + _JOIN) + 2 * (2 * _UPDATE + _JOIN) + _JOIN  # two blocks that gather, two with skips, of which one gathers
 PARAMETERS["mcti"] = _MAPS + _GENES + 3 * 8 * 8 + _EXCHANGE + 2 * _NORM + (8 * 4 + 4) + (8 * 2 + 2)
 PARAMETERS["mcti-paper"] = PARAMETERS["mcti"]
+PARAMETERS["snn-paper"], PARAMETERS["abmil-paper"] = (PARAMETERS[name] - 8 + (8 * 4 + 4) for name in ("snn", "abmil"))
 PARAMETERS["mlp"] = (5 * 8 + 8) + (8 * 8 + 8) + 8
 PARAMETERS["mlp-paper"] = PARAMETERS["mlp"] - 8 + (8 * 4 + 4)
 _SNNS = 3 * (3 * 8 + 8 + 64 + 8)  # two layers a group, padded to the widest

@@ -218,8 +218,8 @@ class TestRegister:
         assert not self.gaps(register, tree)
         assert "| Area: side by side. |" in register.page(tree, register.read_register(tree / "docs/features/square.toml"))
         assert "| No unit; no sign. |" in register.page(tree, register.read_register(tree / "docs/features/square.toml"))
-        self.rewrite(tree / "src/prognos/area.py", "Departures: no unit;\nno sign.", "Departures:\n\n- No unit.\n- No sign.")
-        assert "| No unit. No sign. |" in register.page(tree, register.read_register(tree / "docs/features/square.toml"))
+        self.rewrite(tree / "src/prognos/area.py", "Departures: no unit;\nno sign.", "Departures:\n\n- No unit.\n- a - b.")
+        assert "| No unit. a - b. |" in register.page(tree, register.read_register(tree / "docs/features/square.toml"))
 
     def test_an_equation_cited_in_code_alone_is_a_gap(self, register, tree):
         self.rewrite(tree / "tests/papers/test_area.py", "test_eq_3", "test_the_area")

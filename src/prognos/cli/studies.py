@@ -92,9 +92,7 @@ def evaluate(
     from prognos.report import build
     from prognos.study.evaluate import evaluate as evaluated
 
-    found = evaluated(
-        list(predictions), out, time_unit=time_unit, reference=reference, survival=survival or None, subtypes=subtypes or None
-    )
+    found = evaluated(list(predictions), out, time_unit=time_unit, reference=reference, survival=survival, subtypes=subtypes)
     for warning in found.warnings:
         say(f"warning: {warning}")
     page = build(out)

@@ -42,7 +42,10 @@ _EVERY_PATCH = 1_000_000
 
 _TTA = "Liu et al., Together, Then Apart: Revisiting Multimodal Survival Analysis via a Min-Max Perspective"
 
-_COMMON = {"epochs": 20, "learning_rate": 2e-4, "schedule": "constant", "warmup": 0.0, "optimiser": "adam", "balance": "time"}
+_LEVEL = {"schedule": "constant", "warmup": 0.0}
+"""One learning rate throughout."""
+
+_COMMON = {**_LEVEL, "epochs": 20, "learning_rate": 2e-4, "optimiser": "adam", "balance": "time"}
 """What MCAT and the models that descend from it have in common; batches of one patient, 32 in a step."""
 
 _ATTNMISL = "Yao et al., AttnMISL, Medical Image Analysis 2020"
@@ -77,7 +80,7 @@ _SMIL = "Ma et al., SMIL, AAAI 2021"
 
 _M3CARE = "Zhang et al., M3Care, KDD 2022"
 
-_ADAPTED = {"optimiser": "adam", "learning_rate": 1e-3, "epochs": 30, "batch_size": 1, "schedule": "constant", "warmup": 0.0}
+_ADAPTED = {**_LEVEL, "optimiser": "adam", "learning_rate": 1e-3, "epochs": 30, "batch_size": 1}
 """How MUST's authors trained the models for missing modalities, which were published for other data."""
 
 _MCTI = "Jiang et al., Multimodal Cross-Task Interaction for Survival Analysis in Whole Slide Pathological Images"
@@ -90,7 +93,23 @@ MODELS: dict[str, Entry] = {
         Entry("null", "prognos.models.null:Null", "Kaplan and Meier 1958", "one curve for everyone"),
         Entry("clinical", "prognos.models.clinical:Clinical", "Cox 1972", "age, sex, stage, grade; ridge Cox"),
         Entry("snn", "prognos.models.snn:SNN", "Klambauer et al. 2017", "genes alone"),
+        Entry(
+            "snn-paper",
+            "prognos.models.snn:SNN",
+            "Klambauer et al. 2017",
+            "SNN as MCAT trained it",
+            config={"survival": "discrete"},
+            training={**_COMMON, "batch_size": 1, "accumulate": 32},
+        ),
         Entry("abmil", "prognos.models.abmil:ABMIL", "Ilse et al. 2018", "patches alone, attention pooling"),
+        Entry(
+            "abmil-paper",
+            "prognos.models.abmil:ABMIL",
+            "Ilse et al. 2018",
+            "ABMIL as PANTHER trained it",
+            config={"survival": "discrete", "censored_weight": 0.5},
+            training={"learning_rate": 1e-4, "weight_decay": 1e-5, "epochs": 20, "batch_size": 1, "accumulate": 32, "warmup": 0.0},
+        ),
         Entry("mlp", "prognos.models.mlp:MLP", _SURVPATH, "genes alone, two dense layers"),
         Entry(
             "mlp-paper",
@@ -108,7 +127,7 @@ MODELS: dict[str, Entry] = {
             _TRANSMIL,
             "TransMIL as printed, with a survival head",
             config={"d_model": 512, "landmarks": 256, "zeros_in_front": True, "survival": "discrete"},
-            training={"optimiser": "radam", "learning_rate": 2e-4, "epochs": 200, "batch_size": 1, "schedule": "constant", "warmup": 0.0},
+            training={**_LEVEL, "optimiser": "radam", "learning_rate": 2e-4, "epochs": 200, "batch_size": 1},
         ),
         Entry("attnmisl", "prognos.models.attnmisl:AttnMISL", _ATTNMISL, "patches alone, attention over kinds of patches"),
         Entry(
@@ -116,10 +135,7 @@ MODELS: dict[str, Entry] = {
             "prognos.models.attnmisl:AttnMISL",
             _ATTNMISL,
             "AttnMISL as published",
-            training={
-                **{"optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 5e-4, "epochs": 100, "batch_size": 16},
-                **{"schedule": "constant", "warmup": 0.0},
-            },
+            training={**_LEVEL, "optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 5e-4, "epochs": 100, "batch_size": 16},
         ),
         Entry("clam", "prognos.models.clam:CLAM", _CLAM, "patches alone, attention and its extremes told apart"),
         Entry(
@@ -128,7 +144,7 @@ MODELS: dict[str, Entry] = {
             _CLAM,
             "CLAM as published, with a survival head",
             config={"survival": "discrete"},
-            training={"optimiser": "adam", "learning_rate": 2e-4, "batch_size": 1, "schedule": "constant", "warmup": 0.0},
+            training={**_LEVEL, "optimiser": "adam", "learning_rate": 2e-4, "batch_size": 1},
         ),
         Entry("otsurv", "prognos.models.otsurv:OTSurv", _OTSURV, "patches transported to learnt prototypes, the surest first"),
         Entry(
@@ -174,10 +190,7 @@ MODELS: dict[str, Entry] = {
             _CMTA,
             "CMTA as published",
             config={"survival": "discrete"},
-            training={
-                **{"optimiser": "sgd", "learning_rate": 1e-3, "epochs": 30, "balance": "time"},
-                **{"batch_size": 1, "schedule": "constant", "warmup": 0.0},
-            },
+            training={**_LEVEL, "optimiser": "sgd", "learning_rate": 1e-3, "epochs": 30, "balance": "time", "batch_size": 1},
         ),
         Entry("survpath", "prognos.models.survpath:SurvPath", _SURVPATH, "pathways look at patches and back"),
         Entry(
@@ -187,8 +200,13 @@ MODELS: dict[str, Entry] = {
             "SurvPath as published",
             config={"survival": "discrete", "censored_weight": 0.5},
             training={
-                **{"optimiser": "radam", "learning_rate": 5e-4, "weight_decay": 1e-3, "epochs": 5, "balance": "time"},
-                **{"batch_size": 1, "schedule": "constant", "warmup": 0.0},
+                **_LEVEL,
+                "optimiser": "radam",
+                "learning_rate": 5e-4,
+                "weight_decay": 1e-3,
+                "epochs": 5,
+                "balance": "time",
+                "batch_size": 1,
             },
             inputs={"n_patches": 4096, "omics_kinds": ("rna",)},
         ),
@@ -246,10 +264,7 @@ MODELS: dict[str, Entry] = {
             _PIBD,
             "PIBD as published",
             config={"survival": "discrete", "censored_weight": 0.5},
-            training={
-                **{"optimiser": "adam", "learning_rate": 5e-4, "weight_decay": 1e-3, "epochs": 30, "batch_size": 32},
-                **{"schedule": "constant", "warmup": 0.0},
-            },
+            training={**_LEVEL, "optimiser": "adam", "learning_rate": 5e-4, "weight_decay": 1e-3, "epochs": 30, "batch_size": 32},
             inputs={"n_patches": 4096, "omics_kinds": ("rna",)},
         ),
         Entry("ld-cvae", "prognos.models.ld_cvae:LDCVAE", _LDCVAE, "groups of genes are decoded, also where there are none"),
@@ -315,11 +330,10 @@ MODELS: dict[str, Entry] = {
                 "generator_patience": None,
             },
             training={
+                **_LEVEL,
                 "learning_rate": 2e-4,
                 "batch_size": 1,
                 "accumulate": 32,
-                "schedule": "constant",
-                "warmup": 0.0,
                 "weight_decay": 1e-5,
                 "epochs": 30,
             },
@@ -336,7 +350,7 @@ MODELS: dict[str, Entry] = {
             "prognos.models.mcti:MCTI",
             _MCTI,
             "MCTI as far as figures and published code tell",
-            training={"learning_rate": 2e-4, "batch_size": 1, "accumulate": 32, "schedule": "constant", "warmup": 0.0, "epochs": 20},
+            training={**_LEVEL, "learning_rate": 2e-4, "batch_size": 1, "accumulate": 32, "epochs": 20},
         ),
     )
 }

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from prognos.models.contract import Beside, HeadConfig, Model, Needs, PatchMap
 from prognos.models.gene_guided import group_maps, joining_layers
+from prognos.nn.attention import masked_mean
 from prognos.nn.multihead import MultiHeadAttention, with_class
 from prognos.nn.nystrom import NystromLayer
 from prognos.nn.patches import PatchEncoder, by_patient
@@ -82,7 +83,7 @@ class Telling(NamedTuple):
     def distance(self, both: Bool[Tensor, " batch"]) -> Float[Tensor, ""]:
         """Mean absolute difference over patients with both modalities, a gradient for the translated vector alone; 0 without any."""
         gaps = (self.own.detach() - self.translated).abs().mean(dim=1)
-        return (gaps * both).sum() / both.sum().clamp(min=1)
+        return masked_mean(gaps, both)
 
 
 class CMTA(Model):

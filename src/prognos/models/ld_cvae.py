@@ -32,8 +32,9 @@ from torch.nn.functional import mse_loss
 from prognos import runtime
 from prognos.models.contract import Beside, Needs
 from prognos.models.gene_guided import GeneGuided, GeneGuidedConfig, asked
+from prognos.nn.attention import masked_mean
 from prognos.nn.gaussians import Gaussian, kl_to_standard, product_of_experts
-from prognos.nn.ld_cvae import GenomicPosterior, GroupDecoder, ImagePosterior, apart, mean_over
+from prognos.nn.ld_cvae import GenomicPosterior, GroupDecoder, ImagePosterior, apart
 from prognos.nn.multihead import MultiHeadAttention
 from prognos.nn.patches import by_patient
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold
@@ -159,7 +160,7 @@ class LDCVAE(GeneGuided):
             of_image = self.image_head(latents.z_image[has_slides])
             terms["image"] = config.image_weight * self.image_head.loss(of_image, survival[has_slides])
         error = mse_loss(latents.decoded, latents.measured, reduction="none").mean(dim=(1, 2))
-        terms["reconstruction"] = config.reconstruction_weight * mean_over(error, has_genes)
+        terms["reconstruction"] = config.reconstruction_weight * masked_mean(error, has_genes)
         terms["alignment"] = config.alignment_weight * apart(latents.image, latents.genomic, has_slides & has_genes)
         divergences = [kl_to_standard(of).mean() for of in (latents.image, latents.genomic, latents.joint, latents.of_groups)]
         terms["kl"] = config.kl_weight * rising(progress) * torch.stack(divergences).sum() / config.d_model

@@ -31,22 +31,20 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from prognos.models.contract import Beside, HeadConfig, Model, Needs, PatchMap, attention_map
+from prognos.models.contract import Beside
+from prognos.models.vector_based import VectorBased, VectorConfig
 from prognos.nn.m3care import Gathering, PatientSimilarity
-from prognos.nn.modality_vectors import VECTORS_OF, ModalityEncoders, ModalityVectors
+from prognos.nn.modality_vectors import VECTORS_OF, ModalityVectors
 from prognos.nn.token_pool import TransformerLayer
 from prognos.runtime import derive_seed
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival, TrainingFold
 
 
-class M3CareConfig(HeadConfig):
+class M3CareConfig(VectorConfig):
     """Hyperparameters of M3Care."""
 
-    d_model: int = Field(256, ge=1, description="width of every vector")
-    d_attention: int = Field(256, ge=1, description="width of the attention gate over patches")
     heads: int = Field(4, ge=1, description="heads of the attention among modalities")
     layers: int = Field(2, ge=1, description="transformer layers over the modalities")
-    dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
     mix: Literal["mean", "product"] = Field(
         "mean", description="of the kernels: (1 - e) k + e q, or ((1 - e) k + e) q as released", json_schema_extra={"legacy": "product"}
     )
@@ -54,7 +52,7 @@ class M3CareConfig(HeadConfig):
     stabiliser_weight: float = Field(1e-7, ge=0, description="weight of what projections do to norms")
 
 
-class M3Care(Model):
+class M3Care(VectorBased):
     """Patches and genes -> a vector each -> similar training patients -> transformer -> risk.
 
     Evidence: `attention`, one (patches,) tensor a patient; `similarity` (batch, training patients), 0 below the threshold; `gathered`
@@ -63,7 +61,6 @@ class M3Care(Model):
 
     Config = M3CareConfig
     config: M3CareConfig
-    needs = Needs(modalities=VECTORS_OF)
     keeps_patients = True
     vectors: Tensor
     present: Tensor
@@ -72,7 +69,6 @@ class M3Care(Model):
     def __init__(self, config: M3CareConfig, shape: InputShape):
         super().__init__(config, shape)
         d, n, drop = config.d_model, len(VECTORS_OF), config.dropout
-        self.encoders = ModalityEncoders(shape, d, d_attention=config.d_attention, dropout=drop)
         self.similarity = PatientSimilarity(n, d, threshold=config.threshold, product=config.mix == "product")
         self.gather = nn.ModuleList(Gathering(d) for _ in VECTORS_OF)
         self.kinds = nn.Parameter(torch.randn(n, d) * 0.02)
@@ -128,7 +124,3 @@ class M3Care(Model):
         prediction = self.head(self.join(mixed.flatten(1)))
         evidence = {"attention": own.attention, "similarity": alike.detach(), "gathered": torch.stack(shares, dim=1)}
         return Prediction(prediction.risk, prediction.hazard_logits, evidence), own
-
-    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
-        """The attention."""
-        return (attention_map(prediction.evidence["attention"][patient]),)

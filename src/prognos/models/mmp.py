@@ -17,7 +17,6 @@ its rows are scaled to sum to 1; an absent modality is not looked at and its mea
 of a plan, unless the stated policy fills in what lacks.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -25,29 +24,26 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from prognos.models.contract import HeadConfig, Model, Needs, PatchMap, prototype_maps
+from prognos.models.contract import Needs
+from prognos.models.mixture_based import MixtureBased, MixtureConfig
 from prognos.nn.attention import SelfAttention
-from prognos.nn.mixture import MixtureTokens
 from prognos.nn.pathways import GroupEncoder, LinearEach
 from prognos.nn.transport_unbalanced import relative_distance, unbalanced_plan
-from prognos.types import Bag, InputShape, Prediction, Progress, TrainingFold
+from prognos.types import Bag, InputShape, Prediction, Progress
 
 
-class MMPConfig(HeadConfig):
+class MMPConfig(MixtureConfig):
     """Hyperparameters of MMP."""
 
     d_model: int = Field(256, ge=2, description="width of a token, without its code")
     d_code: int = Field(32, ge=2, description="width of the code that says which prototype or pathway a token is")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout")
-    n_prototypes: int = Field(16, ge=1, description="K")
-    prototype_patches: int = Field(20_000, ge=1, description="training patches that the prototypes are found on")
-    strength: float = Field(1.0, gt=0, description="tau: how many patches the prior of a prototype counts for")
     fusion: Literal["attention", "transport"] = Field("attention", description="how the modalities meet")
     epsilon: float = Field(0.1, gt=0, description="entropic regularisation of the plan")
     kl_weight: float = Field(0.5, gt=0, description="how firmly the marginals of the plan are held")
 
 
-class MMP(Model):
+class MMP(MixtureBased):
     """Mixture and pathways -> tokens -> they meet -> a mean each -> risk.
 
     Evidence: `responsibilities`, one (patches, prototypes) tensor a patient, rows sum to 1; `attention` (batch, prototypes + pathways,
@@ -62,7 +58,6 @@ class MMP(Model):
         super().__init__(config, shape)
         width = config.d_model + config.d_code
         n_tokens = config.n_prototypes + len(shape.pathway_features)
-        self.mixture = MixtureTokens(shape.d_patch, config.n_prototypes, strength=config.strength)
         self.kinds = nn.Linear(self.mixture.d_token, config.d_model)
         self.pathways = GroupEncoder(shape.pathway_features, config.d_model, dropout=config.dropout)
         self.codes = nn.Parameter(torch.randn(n_tokens, config.d_code))
@@ -76,11 +71,6 @@ class MMP(Model):
         )
         self.norm = nn.LayerNorm(width // 2)
         self.head = config.head(2 * (width // 2))
-
-    def learn(self, train: TrainingFold) -> None:
-        """Time bins, and the prototypes."""
-        super().learn(train)
-        self.mixture.learn(train, self.config.prototype_patches)
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from patches and pathways."""
@@ -110,18 +100,6 @@ class MMP(Model):
         to_pathways = (plan / plan.sum(dim=1, keepdim=True)).transpose(1, 2)
         exchanged = torch.cat([to_kinds @ pathways, to_pathways @ kinds], dim=1)
         return torch.where(both[:, None, None], exchanged, torch.cat([kinds, pathways], dim=1)), plan * both[:, None, None]
-
-    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
-        """Which prototype each patch is taken for."""
-        return prototype_maps(prediction.evidence["responsibilities"][patient], "probability that the patch is of the prototype")
-
-    def prototype_banks(self) -> Mapping[str, Float[Tensor, "prototypes d_patch"]]:
-        """The prototypes of patches."""
-        return {"histology": self.mixture.prototypes}
-
-    def prototype_weights(self, prediction: Prediction, patient: int) -> Mapping[str, Float[Tensor, "tokens prototypes"]]:
-        """The probability of each prototype for each patch."""
-        return {"histology": prediction.evidence["responsibilities"][patient]}
 
     def pathway_attention(self, bag: Bag, prediction: Prediction) -> Float[Tensor, "batch pathways"]:
         """How much the tokens that a patient has look at each pathway, their mean."""

@@ -15,28 +15,16 @@ prototype; Sigma is computed in double precision, where the published difference
 mixture rests on the patches that are drawn.
 """
 
-from collections.abc import Mapping
-
-from jaxtyping import Float
-from pydantic import Field
-from torch import Tensor
-
-from prognos.models.contract import HeadConfig, Model, Needs, PatchMap, prototype_maps
-from prognos.nn.mixture import MixtureTokens
-from prognos.types import Bag, InputShape, Prediction, Progress, TrainingFold
+from prognos.models.contract import Needs
+from prognos.models.mixture_based import MixtureBased, MixtureConfig
+from prognos.types import Bag, InputShape, Prediction, Progress
 
 
-class PANTHERConfig(HeadConfig):
-    """Hyperparameters of PANTHER."""
-
-    n_prototypes: int = Field(16, ge=1, description="K")
-    prototype_patches: int = Field(20_000, ge=1, description="training patches that the prototypes are found on")
-    strength: float = Field(1.0, gt=0, description="tau: how many patches the prior of a prototype counts for")
-    prior_variance: float = Field(1.0, gt=0, description="V: variance of the prior")
-    steps: int = Field(1, ge=1, description="steps of expectation maximisation")
+class PANTHERConfig(MixtureConfig):
+    """Hyperparameters of PANTHER: those of the mixture."""
 
 
-class PANTHER(Model):
+class PANTHER(MixtureBased):
     """Patches -> mixture -> risk.
 
     Evidence: `responsibilities`, one (patches, prototypes) tensor a patient, rows sum to 1; `tokens` (batch, prototypes, 1 + 2 d_patch),
@@ -49,15 +37,7 @@ class PANTHER(Model):
 
     def __init__(self, config: PANTHERConfig, shape: InputShape):
         super().__init__(config, shape)
-        self.mixture = MixtureTokens(
-            shape.d_patch, config.n_prototypes, strength=config.strength, variance=config.prior_variance, steps=config.steps
-        )
         self.head = config.head(config.n_prototypes * self.mixture.d_token)
-
-    def learn(self, train: TrainingFold) -> None:
-        """Time bins, and the prototypes."""
-        super().learn(train)
-        self.mixture.learn(train, self.config.prototype_patches)
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from the patches alone."""
@@ -65,15 +45,3 @@ class PANTHER(Model):
         prediction = self.head(tokens.flatten(1))
         evidence = {"responsibilities": responsibilities, "tokens": tokens}
         return Prediction(prediction.risk, prediction.hazard_logits, evidence)
-
-    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
-        """Which prototype each patch is taken for."""
-        return prototype_maps(prediction.evidence["responsibilities"][patient], "probability that the patch is of the prototype")
-
-    def prototype_banks(self) -> Mapping[str, Float[Tensor, "prototypes d_patch"]]:
-        """The prototypes of patches."""
-        return {"histology": self.mixture.prototypes}
-
-    def prototype_weights(self, prediction: Prediction, patient: int) -> Mapping[str, Float[Tensor, "tokens prototypes"]]:
-        """The probability of each prototype for each patch."""
-        return {"histology": prediction.evidence["responsibilities"][patient]}

@@ -21,18 +21,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from prognos.models.contract import Beside, HeadConfig, Model, Needs, PatchMap, attention_map
-from prognos.nn.attention import FeedForward
-from prognos.nn.modality_vectors import VECTORS_OF, ModalityEncoders, ModalityVectors
+from prognos.models.contract import Beside
+from prognos.models.vector_based import VectorBased, VectorConfig
+from prognos.nn.attention import FeedForward, masked_mean
+from prognos.nn.modality_vectors import VECTORS_OF, ModalityVectors
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival
 
 
-class ShaSpecConfig(HeadConfig):
+class ShaSpecConfig(VectorConfig):
     """Hyperparameters of ShaSpec."""
 
-    d_model: int = Field(256, ge=1, description="width of every vector")
-    d_attention: int = Field(256, ge=1, description="width of the attention gate over patches")
-    dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
     shared_weight: float = Field(0.1, ge=0, description="weight of the distance of shared vectors")
     domain_weight: float = Field(0.02, ge=0, description="weight of telling the modality of specific vectors")
     whole_epochs: float = Field(0.2, ge=0, le=1, description="share of the epochs in which patients keep all that they have")
@@ -49,7 +47,7 @@ class Parts:
     fused: Float[Tensor, "batch modalities d_model"]
 
 
-class ShaSpec(Model):
+class ShaSpec(VectorBased):
     """Patches and genes -> shared and specific vectors -> fused -> risk.
 
     Evidence: `attention`, one (patches,) tensor a patient; `shared` and `specific` (batch, modalities, d_model) and `present`
@@ -58,12 +56,10 @@ class ShaSpec(Model):
 
     Config = ShaSpecConfig
     config: ShaSpecConfig
-    needs = Needs(modalities=VECTORS_OF)
 
     def __init__(self, config: ShaSpecConfig, shape: InputShape):
         super().__init__(config, shape)
         d, drop = config.d_model, config.dropout
-        self.encoders = ModalityEncoders(shape, d, d_attention=config.d_attention, dropout=drop)
         self.shared = FeedForward(d, d, drop)
         self.specific = nn.ModuleList(FeedForward(d, d, drop) for _ in VECTORS_OF)
         self.compose = nn.Linear(2 * d, d)
@@ -89,7 +85,7 @@ class ShaSpec(Model):
         modality = torch.arange(len(VECTORS_OF), device=present.device).expand_as(present)
         return {
             "survival": self.head.loss(self._predict(parts), survival, beside),
-            "shared": self.config.shared_weight * (distance * complete).sum() / complete.sum().clamp(min=1),
+            "shared": self.config.shared_weight * masked_mean(distance, complete),
             "domain": self.config.domain_weight * cross_entropy(self.domain(parts.specific[present]), modality[present]),
         }
 
@@ -136,7 +132,3 @@ class ShaSpec(Model):
             cosine = cosine_similarity(left, right, dim=1)
             found[f"{name} {VECTORS_OF[0]}", f"{name} {VECTORS_OF[1]}"] = torch.where(complete, cosine, torch.nan)
         return found
-
-    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
-        """The attention."""
-        return (attention_map(prediction.evidence["attention"][patient]),)

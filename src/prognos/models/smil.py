@@ -28,9 +28,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import mse_loss
 
-from prognos.models.contract import Beside, HeadConfig, Model, Needs, PatchMap, attention_map
-from prognos.nn.modality_vectors import VECTORS_OF, ModalityEncoders, ModalityVectors
-from prognos.nn.prototypes import k_means
+from prognos.models.contract import Beside
+from prognos.models.vector_based import VectorBased, VectorConfig
+from prognos.nn.modality_vectors import VECTORS_OF, ModalityVectors
+from prognos.nn.prototypes import exactly, k_means
 from prognos.nn.smil import Noise
 from prognos.risk import CoxHead, DiscreteHead
 from prognos.types import Bag, InputShape, Prediction, Progress, Stage, Survival, TrainingFold
@@ -44,19 +45,16 @@ AS_IT_IS: Theta = {}
 """The parameters that the modules have."""
 
 
-class SMILConfig(HeadConfig):
+class SMILConfig(VectorConfig):
     """Hyperparameters of SMIL."""
 
-    d_model: int = Field(256, ge=1, description="width of every vector")
-    d_attention: int = Field(256, ge=1, description="width of the attention gate over patches")
-    dropout: float = Field(0.25, ge=0, lt=1, description="dropout of the encoders")
     n_centres: int = Field(10, ge=1, description="centres of each modality")
     warm_up: float = Field(0.5, ge=0, le=1, description="epochs of the warm-up, in those of the main stage")
     inner_rate: float = Field(0.01, ge=0, description="eta: length of the step on patients with a modality taken away")
     noise_weight: float = Field(0.01, ge=0, description="weight of the squared distance of each noised vector to the clean one")
 
 
-class SMIL(Model):
+class SMIL(VectorBased):
     """Patches and genes -> a vector each, or a mix of centres -> risk.
 
     Evidence: `attention`, one (patches,) tensor a patient; `mix` (batch, modalities, centres), weights of the centres in what stands in
@@ -65,13 +63,11 @@ class SMIL(Model):
 
     Config = SMILConfig
     config: SMILConfig
-    needs = Needs(modalities=VECTORS_OF)
     centres: Tensor
 
     def __init__(self, config: SMILConfig, shape: InputShape):
         super().__init__(config, shape)
         d, n = config.d_model, len(VECTORS_OF)
-        self.encoders = ModalityEncoders(shape, d, d_attention=config.d_attention, dropout=config.dropout)
         self.alone = nn.ModuleList(config.head(d) for _ in VECTORS_OF)
         self.mix = nn.ModuleList(nn.Linear(d, config.n_centres) for _ in VECTORS_OF)
         self.noise_of_vectors, self.noise_of_fused = Noise(d), Noise(d)
@@ -114,7 +110,7 @@ class SMIL(Model):
         vectors = self.encoders.of_training_patients(train)
         for m in range(len(VECTORS_OF)):
             found = k_means(vectors.values[vectors.present[:, m], m], self.config.n_centres).to(self.centres)
-            self.centres[m] = torch.cat([found, found[-1:].expand(self.config.n_centres - len(found), -1)])
+            self.centres[m] = exactly(self.config.n_centres, found)
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from what each patient has, and from mixes of centres in place of the rest."""
@@ -198,10 +194,6 @@ class SMIL(Model):
 
     def _loss(self, fused: Float[Tensor, "batch d_model"], theta: Theta, survival: Survival, beside: Beside) -> Float[Tensor, ""]:
         return self.head.loss(functional_call(self.head, _of(theta, "head."), fused), survival, beside)
-
-    def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
-        """The attention."""
-        return (attention_map(prediction.evidence["attention"][patient]),)
 
 
 def _of(theta: Theta, module: str) -> dict[str, Tensor]:

@@ -48,6 +48,7 @@ from prognos.nn.alignment import (
     transport,
     two_views,
 )
+from prognos.nn.attention import masked_mean
 from prognos.nn.patches import PatchEncoder, by_patient
 from prognos.nn.pathways import PathwayEncoder
 from prognos.nn.prototypes import k_means
@@ -359,7 +360,7 @@ class TTA(Model):
         for own, other in (MODALITIES, MODALITIES[::-1]):
             mean = self._phi(refined[own].mean(dim=1))
             difference = mean @ (anchors[other] - anchors[own]) / self.config.contrast_temperature
-            total = total + (softplus(difference) * present[own]).sum() / present[own].sum().clamp(min=1)
+            total = total + masked_mean(softplus(difference), present[own])
         return total
 
     def _phi(self, vectors: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:

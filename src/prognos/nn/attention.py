@@ -120,6 +120,11 @@ def masked_softmax(
     return torch.softmax(scores, dim=-1) * some
 
 
+def masked_mean(values: Float[Tensor, " batch"], who: Bool[Tensor, " batch"]) -> Float[Tensor, ""]:
+    """The mean over some patients; 0 without one."""
+    return (values * who).sum() / who.sum().clamp(min=1)
+
+
 class FeedForward(nn.Module):
     """Linear, GELU, dropout, linear, on each token.
 

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from prognos.nn.attention import masked_mean
 from prognos.nn.gaussians import Gaussian
 from prognos.nn.pathways import LinearEach
 from prognos.nn.token_pool import TransformerLayer
@@ -86,9 +87,4 @@ def apart(left: Gaussian, right: Gaussian, both: Bool[Tensor, " batch"]) -> Floa
     """Squared difference of means and absolute difference of variances, averaged over entries and patients who have both; 0 without one."""
     squared = (left.mean - right.mean).square().mean(dim=1)
     absolute = (left.log_variance.exp() - right.log_variance.exp()).abs().mean(dim=1)
-    return mean_over(squared + absolute, both)
-
-
-def mean_over(values: Float[Tensor, " batch"], who: Bool[Tensor, " batch"]) -> Float[Tensor, ""]:
-    """The mean over some patients; 0 without one."""
-    return (values * who).sum() / who.sum().clamp(min=1)
+    return masked_mean(squared + absolute, both)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
+from prognos.nn.attention import masked_mean
 from prognos.nn.multihead import ClassPool, MultiHeadAttention, with_class
 from prognos.nn.nystrom import NystromLayer
 from prognos.nn.patches import PatchEncoder, alike
@@ -88,8 +89,7 @@ class Components(NamedTuple):
 
     def over_complete(self, values: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
         """The mean over complete patients; 0 without one."""
-        complete = self.complete
-        return (values * complete).sum() / complete.sum().clamp(min=1)
+        return masked_mean(values, self.complete)
 
 
 def total(terms: Iterable[Float[Tensor, ""]]) -> Float[Tensor, ""]:

@@ -31,8 +31,12 @@ def patch_prototypes(train: TrainingFold, n_prototypes: int, *, most: int) -> Fl
         n_prototypes: K; with fewer different patches the last centres are repeated.
         most: patches that the centres are found on; see `training_patches`.
     """
-    centres = k_means(training_patches(train, most), n_prototypes)
-    return torch.cat([centres, centres[-1:].expand(n_prototypes - len(centres), -1)]).float()
+    return exactly(n_prototypes, k_means(training_patches(train, most), n_prototypes)).float()
+
+
+def exactly(n: int, centres: Float[Tensor, "centres width"]) -> Float[Tensor, "n width"]:
+    """As many centres as asked for: the last one again where there are fewer."""
+    return torch.cat([centres, centres[-1:].expand(n - len(centres), -1)])
 
 
 def k_means(points: Float[Tensor, "points width"], n_centres: int, *, starts: int = 4) -> Float[Tensor, "centres width"]:

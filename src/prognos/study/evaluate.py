@@ -85,8 +85,8 @@ def evaluate(
         raise ValueError(f"time unit {time_unit!r} is unknown: choose one of {', '.join(DAYS_IN)}.")
     table = read_predictions(paths)
     warnings = _questioned(table["time"], time_unit)
-    curves = None if survival is None else read_survival(survival)
-    classes = None if subtypes is None else read_subtypes(subtypes)
+    curves = read_survival(survival) if survival else None
+    classes = read_subtypes(subtypes) if subtypes else None
     table["time"] *= DAYS_IN[time_unit]
     if curves is not None:
         curves["horizon"] *= DAYS_IN[time_unit]

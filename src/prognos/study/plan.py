@@ -190,7 +190,8 @@ def settings_of(recipe: Recipe, model: str, variant: str) -> Settings:
     bind(InputsConfig, {**entry.inputs, **inputs}, f"[tokens] and [omics] of {model}")
     notes = (*_kept(model, "training", recipe.training, entry.training, own), *_kept(model, "inputs", common, entry.inputs, own))
     label = model if variant == BASE else f"{model}@{variant}"
-    stamps = (f"{label} repeats a fault of its published code ({setting}): read its numbers so." for setting in bound.as_released)
+    warning = "{} repeats a fault of its published code ({}): read its numbers with that in mind."
+    stamps = (warning.format(label, setting) for setting in bound.as_released)
     return Settings(config, training, inputs, (*notes, *stamps))
 
 

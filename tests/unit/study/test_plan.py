@@ -128,8 +128,8 @@ def test_a_model_that_repeats_a_fault_of_its_published_code_is_stamped(plan_of):
     variants = [{"name": "old", "models": ["otsurv"], "set": {"model.otsurv.ramp": "legacy"}}]
     plan = plan_of(recipe_of(["otsurv", "transmil-paper"], variants=variants))
     assert plan.notes == (
-        "otsurv@old repeats a fault of its published code (ramp = legacy): read its numbers so.",
-        "transmil-paper repeats a fault of its published code (zeros_in_front = True): read its numbers so.",
+        "otsurv@old repeats a fault of its published code (ramp = legacy): read its numbers with that in mind.",
+        "transmil-paper repeats a fault of its published code (zeros_in_front = True): read its numbers with that in mind.",
     )
 
 
