@@ -13,6 +13,7 @@ from prognos.cohort import Cohort
 from prognos.evidence.attributions import OmicsAttributions, long_form, omics_attributions, pathways_of
 from prognos.evidence.embedding import plane_of, same_kind_nearby
 from prognos.evidence.tables import OF_FIT, TABLES
+from prognos.metrics.occupancy import effective_number
 from prognos.training import Fitted
 from prognos.training.fold import having_any
 from prognos.types import Bag, Prediction
@@ -88,6 +89,24 @@ def evidence_of(fitted: Fitted, cohort: Cohort, patients: Sequence[str], keys: M
     found |= {} if places.empty else {"tokens": places}
     found["fits"] = pd.DataFrame([{**numbers, **apart}])
     return {name: _rounded(table.assign(**keys)[list(TABLES[name])]) for name, table in found.items()}
+
+
+def prototype_use(fitted: Fitted, cohort: Cohort, patients: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Of each modality: its prototypes, how many of them are in use (`effective`) and the largest share of tokens that one takes first.
+
+    Args:
+        fitted: the model.
+        cohort: has the patients.
+        patients: whom it was not trained on; shares are means over them.
+    """
+    seen = _Seen()
+    for bag, prediction in fitted.predictions(cohort, patients):
+        _see_prototypes(seen, fitted, bag, prediction)
+    shares = {modality: np.mean(rows, axis=0) for modality, rows in seen.first.items()}
+    return {
+        m: {"prototypes": len(of), "effective": round(effective_number(of), 3), "largest": round(float(of.max()), 4)}
+        for m, of in shares.items()
+    }
 
 
 def _seen(fitted: Fitted, cohort: Cohort, patients: Sequence[str]) -> _Seen:

@@ -13,11 +13,9 @@ from jaxtyping import Float, Float32, Int, Int64
 from prognos.cohort import Cohort
 from prognos.cohort.defects import naming
 from prognos.interpret.placing import PatchPlaces, patch_places
+from prognos.metrics.occupancy import COLLAPSED
 from prognos.models.contract import Model, PatchMap
 from prognos.types import Bag, Prediction
-
-COLLAPSED = 0.95
-"""Share of the patches that one map of a family takes first, from which on the family says nothing."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,13 @@ Departures: the centres are k-means over the training patients' patches, so that
 code clusters each patient alone, and its kinds are not aligned); weight decay in place of an L1 penalty that reaches two parameters.
 """
 
+from collections.abc import Mapping
+
 import torch
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from prognos.models.contract import HeadConfig, Model, Needs, PatchMap
 from prognos.nn.attention import masked_softmax
@@ -81,3 +85,11 @@ class AttnMISL(Model):
             for k in range(len(attention))
         ]
         return (PatchMap("attention", "weight of the patch's kind in the patient, from 0 to 1", attention[kinds]), *own)
+
+    def prototype_banks(self) -> Mapping[str, Float[Tensor, "prototypes d_patch"]]:
+        """The centres of the kinds."""
+        return {"histology": self.centres}
+
+    def prototype_weights(self, prediction: Prediction, patient: int) -> Mapping[str, Float[Tensor, "tokens prototypes"]]:
+        """1 for the kind that each patch is of."""
+        return {"histology": one_hot(prediction.evidence["kinds"][patient], self.config.n_prototypes).float()}

@@ -27,7 +27,7 @@ from prognos.models.gene_guided import group_maps, joining_layers
 from prognos.nn.attention import masked_mean
 from prognos.nn.multihead import MultiHeadAttention, with_class
 from prognos.nn.nystrom import NystromLayer
-from prognos.nn.patches import PatchEncoder, by_patient
+from prognos.nn.patches import PatchEncoder, alike, by_patient, in_order, together
 from prognos.nn.pathways import GroupEncoder
 from prognos.nn.transmil import TransMILEncoder
 from prognos.types import Bag, InputShape, Prediction, Progress, Survival
@@ -86,6 +86,20 @@ class Telling(NamedTuple):
         return masked_mean(gaps, both)
 
 
+class Met(NamedTuple):
+    """Some patients' slides after both modalities have looked at each other.
+
+    `own` is the slide's vector and `again` the one made of what patches found in the groups; `found` is what groups found in the patches;
+    `seen` how much patches look at each group, their mean, 0 without a patch; `looks` how much groups look at each patch.
+    """
+
+    own: Float[Tensor, "batch d_model"]
+    again: Float[Tensor, "batch d_model"]
+    found: Float[Tensor, "batch groups d_model"]
+    seen: Float[Tensor, "batch groups"]
+    looks: Float[Tensor, "batch groups patches"]
+
+
 class CMTA(Model):
     """Patches and groups of genes -> vectors of their own, and of what each finds in the other -> risk.
 
@@ -129,18 +143,27 @@ class CMTA(Model):
         both = histology.present & omics.present
         g, groups = self.gene_encoder(self.groups(omics.values))
         embedded = by_patient(self.patches, [histology.rows(i) for i in range(len(bag))])
-        p, patches = zip(*(self.slide_encoder(rows) for rows in embedded), strict=True)
-        pairs = list(zip(groups, patches, strict=True))
-        slide_again = [self.slide_decoder.first(self.patches_look(rows, tokens)) for tokens, rows in pairs]
-        genes_again, _ = self.gene_decoder(torch.stack([self.groups_look(tokens, rows) for tokens, rows in pairs]))
-        slide = Telling(torch.stack(p), torch.stack(slide_again), histology.present)
-        genes = Telling(g, genes_again, omics.present)
+        same_size = alike([(len(rows),) for rows in embedded])
+        met = [self._meet(together([embedded[i] for i in places]), groups[places]) for places in same_size]
+        own, slide_again, found, seen = (in_order([some[k] for some in met], same_size) for k in range(4))
+        slide = Telling(own, slide_again, histology.present)
+        genes = Telling(g, self.gene_decoder(found)[0], omics.present)
         prediction = self.head(self.join(torch.cat([slide.fused(both), genes.fused(both)], dim=1)))
-        evidence = {
-            "attention": [self.groups_look.attention(tokens, rows) for tokens, rows in pairs],
-            "group_attention": torch.stack([_mean(self.patches_look.attention(rows, tokens)) for tokens, rows in pairs]),
-        }
+        looks = {i: rows for some, places in zip(met, same_size, strict=True) for i, rows in zip(places, some.looks, strict=True)}
+        evidence = {"attention": [looks[i] for i in range(len(bag))], "group_attention": seen}
         return Prediction(prediction.risk, prediction.hazard_logits, evidence), slide, genes, both
+
+    def _meet(self, patches: Float[Tensor, "batch patches d_model"], groups: Float[Tensor, "batch groups d_model"]) -> Met:
+        """Slides of some patients of one size, and what they and the groups find in each other."""
+        own, tokens = self.slide_encoder(patches)
+        again = self.slide_decoder.first(self.patches_look(tokens, groups))
+        return Met(
+            own,
+            again,
+            found=self.groups_look(groups, tokens),
+            seen=self.patches_look.attention(tokens, groups).sum(dim=1) / max(1, tokens.shape[1]),
+            looks=self.groups_look.attention(groups, tokens),
+        )
 
     def patch_maps(self, bag: Bag, prediction: Prediction, patient: int) -> tuple[PatchMap, ...]:
         """Where each group of genes looks."""
@@ -149,8 +172,3 @@ class CMTA(Model):
     def pathway_attention(self, bag: Bag, prediction: Prediction) -> Float[Tensor, "batch pathways"] | None:
         """How much the patches look at each group."""
         return prediction.evidence["group_attention"]
-
-
-def _mean(rows: Float[Tensor, "patches groups"]) -> Float[Tensor, " groups"]:
-    """The mean row; zeros without a row."""
-    return rows.sum(dim=0) / max(1, len(rows))

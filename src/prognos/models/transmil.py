@@ -13,14 +13,13 @@ what is the same in another order); Cox's loss by default.
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from prognos.models.contract import HeadConfig, Model, Needs
 from prognos.nn.grid import raster_order
-from prognos.nn.patches import PatchEncoder
+from prognos.nn.patches import PatchEncoder, by_size
 from prognos.nn.transmil import TransMILEncoder
 from prognos.types import Bag, InputShape, Prediction, Progress
 
@@ -60,7 +59,8 @@ class TransMIL(Model):
 
     def forward(self, bag: Bag, progress: Progress | None = None) -> Prediction:
         """The risk from the patches alone."""
-        embedding = torch.stack([self.encoder.first(self.patches(self._ordered(bag, i))) for i in range(len(bag))])
+        ordered = [self._ordered(bag, i) for i in range(len(bag))]
+        embedding = by_size(lambda rows: self.encoder.first(self.patches(rows)), ordered)
         prediction = self.head(embedding)
         return Prediction(prediction.risk, prediction.hazard_logits, {"embedding": embedding.detach()})
 

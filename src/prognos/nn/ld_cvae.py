@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from prognos.nn.attention import masked_mean
 from prognos.nn.gaussians import Gaussian
+from prognos.nn.patches import by_size
 from prognos.nn.pathways import LinearEach
 from prognos.nn.token_pool import TransformerLayer
 from prognos.nn.transmil import TransMILEncoder
@@ -32,7 +33,7 @@ class ImagePosterior(nn.Module):
 
     def forward(self, patients: list[Float[Tensor, "_ d_model"]]) -> Gaussian:
         """One Gaussian a patient; of a patient without patches it means nothing."""
-        return Gaussian.of(self.both(torch.stack([self.encoder.first(tokens) for tokens in patients])))
+        return Gaussian.of(self.both(by_size(self.encoder.first, patients)))
 
 
 class GenomicPosterior(nn.Module):

@@ -66,6 +66,17 @@ def in_order(parts: Sequence[Float[Tensor, "_ *width"]], groups: Sequence[Sequen
     return rows[torch.as_tensor([place for group in groups for place in group], device=rows.device).argsort()]
 
 
+def together(rows: Sequence[Float[Tensor, "_ width"]]) -> Float[Tensor, "batch _ width"]:
+    """Patients with the same number of rows as one tensor; a single one is not copied."""
+    return rows[0][None] if len(rows) == 1 else torch.stack(list(rows))
+
+
+def by_size(function: Callable[[Tensor], Tensor], patients: Sequence[Float[Tensor, "_ width"]]) -> Float[Tensor, "batch *out"]:  # noqa: F821
+    """function(rows) of each patient, for functions in which rows of a patient meet; patients of one size are computed together."""
+    groups = alike([(len(rows),) for rows in patients])
+    return in_order([function(together([patients[place] for place in group])) for group in groups], groups)
+
+
 def spread_patches(patches: int, count: int) -> Int[Tensor, " top"]:
     """Places of `count` patches, evenly spread over the slide's order; all of fewer."""
     return torch.linspace(0, max(0, patches - 1), min(count, patches)).round().long()

@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 
 from prognos.evidence.tables import INCOMPLETE
+from prognos.metrics.occupancy import COLLAPSED, effective_number
 from prognos.report.agreement import Agreement, kendall, overlap, pairs_of
 from prognos.report.run_folder import RunFolder
 from prognos.report.tables import Cell, Table
 
-COLLAPSED = 0.95
-"""Share of the tokens that one prototype takes first, from which on prototypes say nothing."""
 TOP_PATHWAYS, TOP_GENES = 10, 50
 TOKENS = {"histology": "patches", "omics": "pathways"}
 
@@ -92,19 +91,12 @@ def _cell(found: Agreement | None, chance: float | None = None) -> Cell:
     return Cell(f"{found.mean:.2f}{interval}{beside}", found.mean)
 
 
-def effective_prototypes(shares: pd.Series) -> float:
-    """exp of the entropy of the shares of tokens that prototypes take first: 1 when one takes all, K when all take as much."""
-    share = shares[shares > 0].to_numpy(float)
-    share = share / share.sum()
-    return float(np.exp(-(share * np.log(share)).sum()))
-
-
 def prototype_fits(run: RunFolder, cohort: str) -> pd.DataFrame:
     """A row a fit, bank and modality: label, seed, fold, bank, modality, prototypes, effective, largest."""
     keys = ["label", "seed", "fold", "bank", "modality"]
     rows = []
     for key, part in of_cohort(run, "prototypes", cohort).groupby(keys, sort=False):
-        rows.append((*key, len(part), effective_prototypes(part.share), float(part.share.max() / part.share.sum())))
+        rows.append((*key, len(part), effective_number(part.share.to_numpy()), float(part.share.max() / part.share.sum())))
     return pd.DataFrame(rows, columns=[*keys, "prototypes", "effective", "largest"])
 
 

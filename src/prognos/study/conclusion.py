@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from prognos import files
 from prognos.cohort.folds import Folds
 from prognos.config import Recipe
+from prognos.metrics.occupancy import COLLAPSED
 from prognos.models import MODELS
 from prognos.study import provenance
 from prognos.study.calibration import calibration_tables
@@ -56,6 +57,7 @@ def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds
     oracle = sorted({model for (model, _), selection in selections.items() if selection == "oracle"})
     of_splits = [f"{name}: {text}" for name, made in folds.items() for text in made.warnings]
     stamps = [f"{name}: {_chosen(name)} chosen on the fold that is reported (oracle); its numbers are too good" for name in oracle]
+    in_use = _prototypes(folder, reported)
     facts = {
         "name": study.name,
         "command": record["command"],
@@ -63,12 +65,13 @@ def conclude(folder: Path, recipe: Recipe, plan: Plan, folds: Mapping[str, Folds
         "selection": "oracle" if oracle else study.selection,
         "not_applicable": [*(vars(row) for row in plan.not_applicable), *_not_fitted(folder, reported)],
         "unusable": _unusable(found),
-        "warnings": [*stamps, *plan.notes, *of_splits, *_of_patients(folder, reported), *found.notes],
+        "warnings": [*stamps, *plan.notes, *of_splits, *_of_patients(folder, reported), *_fallen(in_use), *found.notes],
         "seeds": list(study.seeds),
         "models": {
             name: {"summary": MODELS[name].summary, "paper": MODELS[name].paper, "parameters": told[name].get("parameters")}
             for name in told
         },
+        "prototypes": in_use,
         "cost": _cost(folder, reported),
         "canary": study.canary,
         "simulated": any((path / SIMULATED).is_file() for path in recipe.cohort.path),
@@ -131,7 +134,7 @@ def _counted(what: str, folder: Path, jobs: Sequence[Job]) -> list[tuple[str, in
     alike: dict[tuple[str, str, int, int], list[str]] = {}
     for (model, variant, cohort, pattern), (found, tested) in counts.items():
         if found:
-            alike.setdefault((cohort, pattern, found, tested), []).append(model if variant == BASE else f"{model}@{variant}")
+            alike.setdefault((cohort, pattern, found, tested), []).append(_label(model, variant))
     return [
         (f"{cohort}: {', '.join(names)}{'' if pattern == 'none' else f' without {pattern}'}", found, tested)
         for (cohort, pattern, found, tested), names in alike.items()
@@ -172,6 +175,45 @@ def _cost(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         }
         for (model, variant, cohort), rows in told.items()
     ]
+
+
+def _prototypes(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Of each model with prototypes, variant, cohort and modality, over its fits: means of the effective number and of the largest share.
+
+    `collapsed` counts fits in which one prototype takes nearly all tokens first.
+    """
+    told: dict[tuple[str, str, str, str], list[dict[str, float]]] = {}
+    for job in jobs:
+        for modality, use in ((told_of(folder, job) or {}).get("prototypes") or {}).items():
+            told.setdefault((job.model, job.variant, job.cohort, modality), []).append(use)
+    return [
+        {
+            "model": model,
+            "variant": variant,
+            "cohort": cohort,
+            "modality": modality,
+            "fits": len(rows),
+            "prototypes": rows[0]["prototypes"],
+            "effective": round(mean(row["effective"] for row in rows), 3),
+            "largest": round(mean(row["largest"] for row in rows), 4),
+            "collapsed": sum(row["largest"] >= COLLAPSED for row in rows),
+        }
+        for (model, variant, cohort, modality), rows in told.items()
+    ]
+
+
+def _fallen(in_use: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which models' prototypes have fallen together."""
+    said = "{}: in {} of {} fits of {} one prototype takes {:.0%} of the tokens of {} or more first: the prototypes have fallen together"
+    return [
+        said.format(row["cohort"], row["collapsed"], row["fits"], _label(row["model"], row["variant"]), COLLAPSED, row["modality"])
+        for row in in_use
+        if row["collapsed"]
+    ]
+
+
+def _label(model: str, variant: str) -> str:
+    return model if variant == BASE else f"{model}@{variant}"
 
 
 def _median_of(name: str, rows: Sequence[Mapping[str, Any]]) -> float | None:

@@ -17,6 +17,7 @@ import pandas as pd
 from prognos import files, runtime
 from prognos.cohort import Cohort
 from prognos.cohort.folds import inner_split
+from prognos.evidence.collected import patients_looked_at, prototype_use
 from prognos.study.canary import permuted
 from prognos.study.gene_groups import group_tables
 from prognos.study.oracle import ORACLE, oracle_row, unwatched
@@ -114,7 +115,9 @@ def run_job(job: Job, shared: Shared, report: Callable[[float], None]) -> dict[s
         files.write_csv(folder / "survival.csv.gz", pd.concat(survival, ignore_index=True)[list(SURVIVAL_COLUMNS)])
     if subtypes:
         files.write_csv(folder / SUBTYPES, pd.concat(subtypes, ignore_index=True))
-    told = {"parameters": n_parameters(fitted), "epochs": epochs, "tested": len(test), **fit_cost}
+    told: dict[str, Any] = {"parameters": n_parameters(fitted), "epochs": epochs, "tested": len(test), **fit_cost}
+    if fitted.model.prototype_banks():
+        told["prototypes"] = prototype_use(fitted, test, patients_looked_at(test, test.patients, job.fold))
     by_pattern = {"without_input": without_input, "not_converged": not_converged, "predict_seconds": predict_seconds}
     return _leave(folder, {"seconds": round(time.monotonic() - started, 2), **told, **by_pattern})
 

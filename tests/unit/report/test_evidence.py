@@ -7,7 +7,7 @@ from tests.unit.report.evidence_of_a_run import COHORT, with_evidence
 
 from prognos.report.agreement import kendall, overlap, pairs_of
 from prognos.report.build import page
-from prognos.report.evidence import attribution_table, effective_prototypes, evidence_alarms, prototype_table
+from prognos.report.evidence import attribution_table, evidence_alarms, prototype_table
 from prognos.report.figures import (
     gene_ranking,
     pathway_attention,
@@ -71,12 +71,6 @@ def test_a_prototype_serves_the_pathways_that_have_it_in_their_top(told: RunFold
     rows = prototype_pathways.data(told, COHORT)
     assert rows.pathways.tolist() == [2, 0, 0, 1]  # HYPOXIA and APOPTOSIS lean on the first, MYC on the last
     assert rows.equal.iloc[0] == 3 / 4
-
-
-def test_the_effective_number_is_one_when_one_takes_all_and_k_when_all_take_as_much():
-    assert effective_prototypes(pd.Series([1.0, 0.0, 0.0])) == pytest.approx(1.0)
-    assert effective_prototypes(pd.Series([0.2] * 5)) == pytest.approx(5.0)
-    assert effective_prototypes(pd.Series([0.5, 0.5, 0.0])) == pytest.approx(2.0)
 
 
 def test_the_table_of_prototypes_counts_those_in_use(told: RunFolder):

@@ -49,6 +49,13 @@ def make_cohort(name="small", n_patients=20, *, slides=True, omics=True, gene_se
     )
 
 
+class StubModel(torch.nn.Linear):
+    """A model of two weights and a bias, without prototypes."""
+
+    def prototype_banks(self):
+        return {}
+
+
 @dataclass(frozen=True)
 class StubFitted:
     """The risk of a patient is a number that depends on the patient, the seed and the patients it was fitted on."""
@@ -62,7 +69,7 @@ class StubFitted:
 
     @property
     def model(self):
-        return torch.nn.Linear(2, 1)
+        return StubModel(2, 1)
 
     def gene_groups(self):
         return pd.DataFrame(columns=["kind", "gene", "group", "share"])
