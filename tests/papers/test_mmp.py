@@ -66,6 +66,19 @@ def test_prototypes_are_not_softmaxed_twice():
 
 
 @torch.no_grad()
+def test_the_second_softmax_of_the_published_code_is_an_option():
+    model, bag = with_centres(softmax="twice"), patients()
+    evidence = model(bag).evidence
+    for i, n in enumerate((5, 3)):
+        tokens = tokens_by_hand(model, bag, i, n)
+        query, key = ([linear(model.attention.query_key_value, t)[part : part + 6] for t in tokens] for part in (0, 6))
+        scores = [[float(q @ k) / math.sqrt(6) for k in key] for q in query]
+        rows = [softmax([*own[:3], *softmax(own[3:])]) for own in scores[:3]] + [softmax(own) for own in scores[3:]]
+        assert torch.allclose(evidence["attention"][i], torch.tensor(rows, dtype=torch.float64))
+    assert model.config.as_released == ("softmax = twice",)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("fusion", ["attention", "transport"])
 def test_nobody_looks_at_an_absent_modality_whose_mean_is_zero(fusion):
     model, bag, seen = with_centres(fusion=fusion), patients(), {}

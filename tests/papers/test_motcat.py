@@ -46,6 +46,14 @@ def test_a_group_finds_what_the_plan_carries_to_it():
             assert seen["tokens"][i, g].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
 
 
+@torch.no_grad()
+def test_the_published_scale_of_the_plan_is_an_option():
+    ours, theirs, bag = made("motcat"), made("motcat", plan_scale="one"), patients()
+    pairs = zip(ours(bag).evidence["attention"], theirs(bag).evidence["attention"], strict=True)
+    assert all(torch.allclose(one, 2 * other) for one, other in pairs)  # two groups
+    assert (ours.config.as_released, theirs.config.as_released) == ((), ("plan_scale = one",))
+
+
 def test_neither_marginal_is_met_where_the_cost_speaks_against_it():
     cost = torch.tensor([[[0.0, 1.0], [0.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
     plan = unbalanced_plan(cost, kl_weight=0.5, epsilon=0.1)[0]

@@ -47,6 +47,14 @@ def test_the_mass_follows_the_printed_ramp_and_the_published_codes_on_request():
     assert printed.mass(None) == legacy.mass(None) == 1
 
 
+@torch.no_grad()
+def test_the_published_scale_of_the_plan_is_an_option():
+    ours, theirs, bag = made("otsurv", n_prototypes=3), made("otsurv", n_prototypes=3, plan_scale="one"), patients()
+    theirs.combine.weight *= 3
+    assert torch.allclose(ours(bag).risk, theirs(bag).risk)
+    assert theirs.config.as_released == ("plan_scale = one",)
+
+
 def test_the_gradient_passes_the_plan_to_the_prototypes():
     model, bag = made("otsurv", n_prototypes=3, dropout=0.0), patients()
     model(bag, MIDDLE).risk[0].backward()

@@ -56,6 +56,20 @@ def test_the_label_has_no_part_in_the_choice_in_training_either(monkeypatch):
         assert torch.equal(torch.cat(one.kept), torch.cat(other.kept))
 
 
+def test_the_published_choice_by_the_label_is_an_option_of_training_alone():
+    model, bag = made("pibd", proxy_by="label").train(), patients()
+    model.cuts = torch.tensor([30.0, 60.0, 90.0], dtype=torch.float64)
+    classes = torch.tensor([2 * 1 + 1, 2 * 0 + 0])  # SURVIVAL: an event in the second bin, a censored time in the first
+    seen = []
+    for m in ("histology", "omics"):
+        model.proxies[m].register_forward_hook(lambda module, given, found: seen.append(found))
+    model.losses(bag, SURVIVAL, PROGRESS)
+    assert all(torch.equal(found.proxy, classes) for found in seen)
+    votes = model.eval()(bag).evidence["proxy"]
+    assert all(torch.equal(votes[m], found.votes.argmax(dim=1)) for m, found in zip(votes, seen[2:], strict=True))
+    assert model.config.as_released == ("proxy_by = label",)
+
+
 def test_a_prediction_draws_nothing():
     model, bag, risks = made("pibd"), patients(), []
     for seed in (1, 2):

@@ -91,7 +91,7 @@ def evidence_of(fitted: Fitted, cohort: Cohort, patients: Sequence[str], keys: M
     return {name: _rounded(table.assign(**keys)[list(TABLES[name])]) for name, table in found.items()}
 
 
-def prototype_use(fitted: Fitted, cohort: Cohort, patients: Sequence[str]) -> dict[str, dict[str, float]]:
+def prototype_use(fitted: Fitted, cohort: Cohort, patients: Sequence[str]) -> dict[str, dict[str, int | float]]:
     """Of each modality: its prototypes, how many of them are in use (`effective`) and the largest share of tokens that one takes first.
 
     Args:

@@ -12,9 +12,9 @@ modality's tokens under the plan's row, and then looks at those of its own modal
 Symbols: H prototype tokens, G pathway tokens; Q, K, V their projections to half the width.
 
 Departures: prototypes and mixture as in `prognos.models.panther`; one softmax over all tokens (the published code takes a second one over
-the rows of the prototypes, which makes them nearly uniform); the plan has no gradient, its marginals are as many tokens as there are, and
-its rows are scaled to sum to 1; an absent modality is not looked at and its mean is zero, and the other one then keeps its tokens in place
-of a plan, unless the stated policy fills in what lacks.
+the rows of the prototypes, which makes them nearly uniform: `softmax = "twice"`); the plan has no gradient, its marginals are as many
+tokens as there are, and its rows are scaled to sum to 1; an absent modality is not looked at and its mean is zero, and the other one then
+keeps its tokens in place of a plan, unless the stated policy fills in what lacks.
 """
 
 from typing import Literal
@@ -39,6 +39,11 @@ class MMPConfig(MixtureConfig):
     d_code: int = Field(32, ge=2, description="width of the code that says which prototype or pathway a token is")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout")
     fusion: Literal["attention", "transport"] = Field("attention", description="how the modalities meet")
+    softmax: Literal["once", "twice"] = Field(
+        "once",
+        description="of attention; twice over the prototypes' rows as in the published code",
+        json_schema_extra={"legacy": "twice"},
+    )
     epsilon: float = Field(0.1, gt=0, description="entropic regularisation of the plan")
     kl_weight: float = Field(0.5, gt=0, description="how firmly the marginals of the plan are held")
 
@@ -84,7 +89,10 @@ class MMP(MixtureBased):
         if self.config.fusion == "transport":
             allowed = allowed & (of_slide[:, None] == of_slide)
             tokens, plan = self._exchanged(tokens[:, :k], tokens[:, k:], histology.present & omics.present)
-        attended, attention = self.attention(tokens, allowed)
+        if self.config.softmax == "twice":
+            attended, attention = self.attention.softmax_twice(tokens, of_slide, allowed)
+        else:
+            attended, attention = self.attention(tokens, allowed)
         mixed = self.norm(self.networks(attended)) * real[:, :, None]
         prediction = self.head(torch.cat([mixed[:, :k].mean(dim=1), mixed[:, k:].mean(dim=1)], dim=1))
         evidence = {"responsibilities": responsibilities, "attention": attention.detach(), "plan": plan}

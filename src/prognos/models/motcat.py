@@ -12,8 +12,10 @@ Symbols: H patch tokens, G group tokens; cost C_ij = |h_i - g_j|^2 / max, each v
 Departures: what the groups find is averaged over micro-batches, as mini-batch transport is defined (the published code averages hazards,
 which Cox's loss has not); prediction has one plan over all patches; entropy is taken against uniform marginals, so that the mass of a plan
 does not depend on the number of patches; the plan is multiplied by the number of groups, for without it each group's token has a sixth
-of a patch token's size; MCAT's departures.
+of a patch token's size (`plan_scale = "one"`, as published); MCAT's departures.
 """
+
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -30,6 +32,9 @@ class MOTCatConfig(GeneGuidedConfig):
 
     epsilon: float = Field(0.1, gt=0, description="entropic regularisation of the plan")
     kl_weight: float = Field(0.5, gt=0, le=10, description="tau: how firmly the plan's marginals are held")
+    plan_scale: Literal["groups", "one"] = Field(
+        "groups", description="what the plan is multiplied by; one as in the published code", json_schema_extra={"legacy": "one"}
+    )
     micro_batch: int = Field(256, ge=1, description="patches of a plan in training; prediction has all in one")
 
 
@@ -48,7 +53,7 @@ class MOTCat(GeneGuided):
 
     @torch.no_grad()
     def _plans(self, groups: Float[Tensor, "batch groups d_model"], patches: list[Float[Tensor, "_ d_model"]]) -> list[Tensor]:
-        """The plan of each patient, or the mean of those of its micro-batches, times the number of groups."""
+        """The plan of each patient, or the mean of those of its micro-batches, in its scale."""
         orders = [self._order(rows) for rows in patches]
         pieces = [order.tensor_split(self._n_pieces(len(order))) for order in orders]
         costs = [
@@ -61,7 +66,8 @@ class MOTCat(GeneGuided):
         plans = unbalanced_plan(padded, kl_weight=self.config.kl_weight, epsilon=self.config.epsilon, mask=mask)
         plan_of_piece = (plan[real] for plan, real in zip(plans, mask, strict=True))
         means = [torch.cat([next(plan_of_piece) for _ in of_patient]) / len(of_patient) for of_patient in pieces]
-        return [groups.shape[1] * mean[order.argsort()].T for mean, order in zip(means, orders, strict=True)]
+        scale = groups.shape[1] if self.config.plan_scale == "groups" else 1
+        return [scale * mean[order.argsort()].T for mean, order in zip(means, orders, strict=True)]
 
     def _order(self, rows: Float[Tensor, "patches d_model"]) -> Int[Tensor, " patches"]:
         """Of which neighbours make a micro-batch: random in training."""

@@ -10,10 +10,10 @@ What arrives at a prototype is its token; one weight a prototype adds them up, a
 Symbols: X patch tokens, P prototypes; C = |x_i - p_k| / max, each vector less its own least entry; Q the plan of mass rho;
 H = K Q^T X / rho.
 
-Departures: the gradient of the plan is that of its fixed point, not of a thousand steps towards it; rho follows the printed ramp
-rho_0 + (1 - rho_0) exp(-5 (1 - t / T)^2) over all steps of training (`ramp = "legacy"`: the published code's
-rho_0 + exp(-5 (1 - t / T)^2), at most 1); H has the factor K, for without it each token has a sixteenth of a patch token's size and
-training hardly begins; the sum over prototypes has no bias, which no loss would see; Cox's loss, as published.
+Departures: the gradient of the plan is that of its fixed point, not of a thousand steps towards it; rho follows the printed ramp rho_0 +
+(1 - rho_0) exp(-5 (1 - t / T)^2) over all steps of training (`ramp = "legacy"`: the published code's rho_0 + exp(-5 (1 - t / T)^2), at
+most 1); H has the factor K, for without it each token has a sixteenth of a patch token's size and training hardly begins (`plan_scale =
+"one"`, as published); the sum over prototypes has no bias, which no loss would see; Cox's loss, as published.
 """
 
 import math
@@ -43,6 +43,9 @@ class OTSurvConfig(HeadConfig):
     mass_base: float = Field(0.1, gt=0, le=1, description="rho_0: mass at the start of training")
     ramp: Literal["printed", "legacy"] = Field(
         "printed", description="how the mass grows; legacy as in the published code", json_schema_extra={"legacy": "legacy"}
+    )
+    plan_scale: Literal["prototypes", "one"] = Field(
+        "prototypes", description="what the plan is multiplied by; one as in the published code", json_schema_extra={"legacy": "one"}
     )
 
 
@@ -80,7 +83,8 @@ class OTSurv(Model):
         assert shares.rows is not None, "transport always gives a plan"
         assert shares.sink is not None, "and its sink"
         plan = shares.rows["histology"]
-        scale = [config.n_prototypes / (mass * max(1, len(rows))) for rows in tokens]
+        factor = config.n_prototypes if config.plan_scale == "prototypes" else 1
+        scale = [factor / (mass * max(1, len(rows))) for rows in tokens]
         carried = torch.stack([s * (q.T @ rows) for s, q, rows in zip(scale, plan, tokens, strict=True)])
         prediction = self.head(self.combine(carried.transpose(1, 2)).squeeze(2))
         evidence = {

@@ -13,17 +13,17 @@ Loss: the survival loss; -log softmax(S / T)_y; KL(P_k || N(0, I)); the squared 
 modality's mean and the common one, with the likelihood of its estimator.
 
 Departures: the vote chooses the proxy in training as in prediction (the published code takes the one of the patient's own label in
-training); proxies multiply by their variances (not by their standard deviations), with N(0, I) among them; all patches vote and the
-nearest half of them, at most as many as half of a published sub-bag, go on, so that a bag may have any size and no part of it is drawn;
-the estimator of mutual information learns from detached vectors and bounds them with detached weights (published code lets both lower one
-loss, by which the estimator makes itself useless); proxies are compared by one draw in training, by their means in prediction; Cox's
-loss by default.
+training: `proxy_by = "label"`); proxies multiply by their variances (not by their standard deviations), with N(0, I) among them; all
+patches vote and the nearest half of them, at most as many as half of a published sub-bag, go on, so that a bag may have any size and no
+part of it is drawn; the estimator of mutual information learns from detached vectors and bounds them with detached weights (published
+code lets both lower one loss, by which the estimator makes itself useless); proxies are compared by one draw in training, by their means
+in prediction; Cox's loss by default.
 """
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -48,6 +48,11 @@ class PIBDConfig(HeadConfig):
     heads: int = Field(4, ge=1, description="heads of the transformer layer")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
     n_bins: int = Field(4, ge=2, description="time bins: of the discrete head, and of the classes, which are twice as many")
+    proxy_by: Literal["vote", "label"] = Field(
+        "vote",
+        description="what chooses a training patient's proxy; the label as in the published code",
+        json_schema_extra={"legacy": "label"},
+    )
     share_patches: float = Field(0.5, gt=0, le=1, description="share of the patches that go on")
     most_patches: int = Field(256, ge=1, description="patches that go on at most")
     share_pathways: float = Field(0.8, gt=0, le=1, description="share of the pathways that go on")
@@ -92,12 +97,12 @@ class PIBD(Model):
         """The risk from patches and pathways."""
         return self._predict(bag)[0]
 
-    def _predict(self, bag: Bag) -> tuple[Prediction, dict[str, Chosen], dict[str, Tensor]]:
-        """The prediction, what tokens chose, and the means of histology, omics and common token."""
+    def _predict(self, bag: Bag, classes: Int[Tensor, " batch"] | None = None) -> tuple[Prediction, dict[str, Chosen], dict[str, Tensor]]:
+        """The prediction, what tokens or else these classes chose, and the means of histology, omics and common token."""
         patches = by_patient(self.patches, [bag["histology"].rows(i) for i in range(len(bag))])
         pathways = self.pathways(bag["omics"].values)
         tokens = {"histology": patches, "omics": [x[mask] for x, mask in zip(pathways, bag["omics"].mask, strict=True)]}
-        chosen = {m: self._proxies_of(m)(tokens[m]) for m in MODALITIES}
+        chosen = {m: self._proxies_of(m)(tokens[m], classes) for m in MODALITIES}
         common = product_of_experts([chosen[m].gaussian for m in MODALITIES], [bag[m].present for m in MODALITIES])
         token = common.drawn(torch.randn_like(common.mean) if self.training else None)
         kept = {m: [x[here] for x, here in zip(tokens[m], chosen[m].kept, strict=True)] for m in MODALITIES}
@@ -125,9 +130,9 @@ class PIBD(Model):
     def losses(self, bag: Bag, survival: Survival, progress: Progress, beside: Beside = None) -> dict[str, Tensor]:
         """The survival loss, and what teaches proxies, common token and estimator."""
         config = self.config
-        prediction, chosen, means = self._predict(bag)
         bins = torch.searchsorted(self.cuts, survival.time.double(), right=True)
         classes = 2 * bins + survival.event.long()
+        prediction, chosen, means = self._predict(bag, classes if config.proxy_by == "label" else None)
         terms = {"survival": self.head.loss(prediction, survival, beside)}
         for m in MODALITIES:
             has, proxies, information = bag[m].present, self._proxies_of(m), cast(MutualInformation, self.information[m])

@@ -103,10 +103,31 @@ class SelfAttention(nn.Module):
         self, tokens: Float[Tensor, "batch tokens d_model"], allowed: Bool[Tensor, "batch queries keys"] | None = None
     ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch tokens tokens"]]:
         """The attended tokens and the attention (rows sum to 1)."""
-        query, key, value = self.query_key_value(tokens).chunk(3, dim=-1)
-        scores = query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])
+        scores, value = self._scores(tokens)
         attention = masked_softmax(scores, allowed)
         return attention @ value, attention
+
+    def softmax_twice(
+        self, tokens: Float[Tensor, "batch tokens d_model"], twice: Bool[Tensor, " tokens"], allowed: Bool[Tensor, "batch queries keys"]
+    ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch tokens tokens"]]:
+        """As published code has it: some tokens take a softmax over their scores with the others, set these weights beside their raw scores
+        with each other, and take the softmax again.
+
+        Args:
+            tokens: of both groups.
+            twice: the tokens that do so; the others have one softmax over all.
+            allowed: which keys each query may look at.
+        """
+        scores, value = self._scores(tokens)
+        crossed = masked_softmax(scores, allowed & ~twice)
+        again = torch.where(twice, scores, crossed)
+        attention = masked_softmax(torch.where(twice[:, None], again, scores), allowed)
+        return attention @ value, attention
+
+    def _scores(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Q K^T / sqrt(d), and V."""
+        query, key, value = self.query_key_value(tokens).chunk(3, dim=-1)
+        return query @ key.transpose(1, 2) / math.sqrt(query.shape[-1]), value
 
 
 def masked_softmax(

@@ -50,8 +50,8 @@ class Proxies(nn.Module):
         """The proxies, one a row."""
         return Gaussian(self.mean, self.log_variance)
 
-    def forward(self, patients: Sequence[Float[Tensor, "_ d_model"]]) -> Chosen:
-        """The proxy that each patient's tokens choose by their own similarity, and those that go on; no label has a part in it.
+    def forward(self, patients: Sequence[Float[Tensor, "_ d_model"]], classes: Int[Tensor, " batch"] | None = None) -> Chosen:
+        """The proxy that each patient's tokens choose by their own similarity, or that of a given class, and the tokens that go on.
 
         Tokens are compared with one draw of each proxy in training, with the means otherwise.
         """
@@ -59,7 +59,7 @@ class Proxies(nn.Module):
         directions = normalize(self.gaussians.drawn(noise), dim=1)
         similarity = [normalize(tokens, dim=1) @ directions.T for tokens in patients]
         votes = torch.stack([of.topk(self.n_kept(of), dim=0).values.sum(dim=0) / max(1, self.n_kept(of)) for of in similarity])
-        proxy = votes.argmax(dim=1)
+        proxy = votes.argmax(dim=1) if classes is None else classes
         kept = [torch.zeros(len(of), dtype=torch.bool, device=of.device) for of in similarity]
         for here, of, k in zip(kept, similarity, proxy, strict=True):
             here[of[:, k].topk(self.n_kept(of)).indices] = True

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from prognos.nn.attention import FeedForward, SelfAttention, masked_softmax
+from prognos.nn.attention import FeedForward, SelfAttention
 
 CoAttentionKind = Literal["full", "cross", "legacy"]
 
@@ -81,17 +81,7 @@ class CoAttention(nn.Module):
             other = allowed & ~own
             allowed = torch.where(other.any(dim=-1, keepdim=True), other, allowed)  # nobody to ask: look at one's own group
         if self.kind == "legacy":
-            attended, attention = self._legacy(self.before(tokens), n_first, allowed)
+            attended, attention = self.attention.softmax_twice(self.before(tokens), ~first, allowed)
         else:
             attended, attention = self.attention(self.before(tokens), allowed)
         return self.after(self.feed_forward(attended)), attention
-
-    def _legacy(
-        self, tokens: Float[Tensor, "batch tokens d_model"], n_first: int, allowed: Bool[Tensor, "batch tokens tokens"]
-    ) -> tuple[Float[Tensor, "batch tokens d_model"], Float[Tensor, "batch tokens tokens"]]:
-        query, key, value = self.attention.query_key_value(tokens).chunk(3, dim=-1)
-        scores = query @ key.transpose(1, 2) / tokens.shape[-1] ** 0.5
-        crossed = masked_softmax(scores[:, n_first:, :n_first], allowed[:, n_first:, :n_first])
-        second = torch.cat([crossed, scores[:, n_first:, n_first:]], dim=2)
-        attention = masked_softmax(torch.cat([scores[:, :n_first], second], dim=1), allowed)
-        return attention @ value, attention

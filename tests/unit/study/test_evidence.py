@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from tests.contract.tiny_cohort import fitted_on_train, tiny_cohort, train_and_test
 
-from prognos.evidence.collected import patients_looked_at
+from prognos.evidence.collected import patients_looked_at, prototype_use
 from prognos.evidence.tables import TABLES, file_of
+from prognos.metrics.occupancy import effective_number
 from prognos.study.evidence import collect_evidence, fits_of, gene_sets_of
 
 
@@ -45,6 +46,24 @@ def test_shares_of_prototypes_sum_to_one_in_each_modality(collected):
     prototypes = pd.read_csv(collected[0] / file_of("prototypes"))
     assert prototypes.groupby("modality").share.sum().to_numpy() == pytest.approx([1.0, 1.0], abs=1e-4)
     assert len(prototypes) == 2 * 4  # the small tta has four prototypes
+
+
+@pytest.mark.parametrize("name", ["attnmisl", "tta"])
+def test_the_use_of_prototypes_is_told_without_the_rest_of_the_evidence(cohort, name):
+    fitted, patients = fitted_on_train(name), train_and_test(cohort)[1].patients
+    use = prototype_use(fitted, cohort, patients)
+    model, shares = fitted.model, {}
+    for bag, prediction in fitted.predictions(cohort, patients):
+        for i in range(len(bag)):
+            for m, weights in model.prototype_weights(prediction, i).items():
+                if bool(bag[m].present[i]):
+                    n = weights.shape[1]
+                    shares.setdefault(m, []).append([float((weights.argmax(dim=1) == k).float().mean()) for k in range(n)])
+    for m, rows in shares.items():
+        share = np.mean(rows, axis=0)
+        told = {"prototypes": len(share), "effective": effective_number(share), "largest": share.max()}
+        assert use[m] == pytest.approx(told, abs=1e-3)
+    assert set(use) == set(shares)
 
 
 def test_attention_to_pathways_of_tta_sums_to_the_share_of_looks_at_omics(collected):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.unit.study.conftest import StubFit
+from tests.unit.study.conftest import StubFit, StubModel
 
 from prognos import files, runtime
 from prognos.config import make_recipe, read_recipe
@@ -279,6 +279,29 @@ def test_the_best_epoch_is_counted_within_the_stage_that_was_watched():
 
 def test_a_model_without_epochs_has_no_best_one():
     assert best_epoch(pd.DataFrame()) is None
+
+
+def test_prototypes_that_have_fallen_together_are_counted_and_said(study_of, monkeypatch):
+    uses = iter([{"effective": 1.1, "largest": 0.97}, {"effective": 3.5, "largest": 0.4}])
+    monkeypatch.setattr(StubModel, "prototype_banks", lambda self: {"histology": None})
+    monkeypatch.setattr("prognos.study.fold.prototype_use", lambda *given: {"histology": {"prototypes": 4, **next(uses)}})
+    facts = study_of(models=["snn"]).facts()
+    (row,) = facts["prototypes"]
+    assert row == {
+        "model": "snn",
+        "variant": "base",
+        "cohort": "small",
+        "modality": "histology",
+        "fits": 2,
+        "prototypes": 4,
+        "effective": 2.3,
+        "largest": 0.685,
+        "collapsed": 1,
+    }
+    assert (
+        "small: in 1 of 2 fits of snn one prototype takes 95% of the tokens of histology or more first: the prototypes have fallen together"
+        in facts["warnings"]
+    )
 
 
 def test_the_canary_stands_beside_the_result_with_permuted_labels(study_of, cohort):
