@@ -308,6 +308,8 @@ def _fault(cls: type[BaseModel], fault: Mapping[str, Any]) -> str:
     if fault["type"] == "literal_error":
         choices = re.findall(r"'([^']*)'", message)
         return f"{place}: " + unknown("choice", str(fault["input"]), choices)
+    if not place:  # of several keys together; the message names them
+        return message
     return f"{place} = {fault['input']!r}: {message[0].lower() + message[1:] if message else message}."
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from prognos.config import ConfigError, bind
 from prognos.models import MODELS, entry_of
 from prognos.risk import CoxHead, DiscreteHead
 from prognos.types import Bag, Progress, Tokens
@@ -313,3 +314,28 @@ def test_the_config_refuses_unknown_keys(name):
 def test_an_unknown_model_is_refused_with_the_nearest_name():
     with pytest.raises(ValueError, match="no model is called 'abmill'; did you mean 'abmil'"):
         entry_of("abmill")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "heads"),
+    [
+        ("hipt", {"d_model": 64}, "local_heads = 6"),
+        ("hipt", {"d_model": 64, "local_heads": 4}, "global_heads = 3"),
+        ("must", {"d_model": 60}, "heads = 8"),
+    ],
+)
+def test_a_width_that_heads_cannot_share_is_refused_before_anything_is_read(name, given, heads):
+    entry = MODELS[name]
+    expected = (
+        rf"\[model\.{name}\]: {heads} cannot share a width of d_model = {given['d_model']}: choose a \w*heads that it is a multiple of\."
+    )
+    with pytest.raises(ConfigError, match=expected):
+        bind(entry.load().Config, {**entry.config, **given}, f"[model.{name}]")
+
+
+def test_every_number_of_heads_but_those_of_tta_says_what_it_shares():
+    for entry in MODELS.values():
+        fields = entry.load().Config.model_fields
+        told = {name for name, field in fields.items() if (field.json_schema_extra or {}).get("share") == "d_model"}
+        named = {name for name in fields if name.endswith("heads")}
+        assert told == (set() if "tta" in entry.load().__module__ else named)

@@ -38,7 +38,9 @@ class CMTAConfig(HeadConfig):
 
     d_model: int = Field(256, ge=8, description="width of a token")
     group_hidden: int = Field(1024, ge=1, description="width inside the networks of the groups of genes")
-    heads: int = Field(8, ge=1, description="heads of the encoders; the attention between modalities has one")
+    heads: int = Field(
+        8, ge=1, description="heads of the encoders; the attention between modalities has one", json_schema_extra={"share": "d_model"}
+    )
     landmarks: int = Field(128, ge=1, description="landmarks of the encoders")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout of the first tokens")
     attention_dropout: float = Field(0.1, ge=0, lt=1, description="dropout of what was attended")

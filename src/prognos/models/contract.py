@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from prognos.risk import CoxHead, DiscreteHead, MarginalHead, survival_head
@@ -19,6 +19,18 @@ class ModelConfig(BaseModel):
     """Base of every model's frozen config: unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "ModelConfig":
+        """Numbers of heads (fields marked so) that d_model cannot be divided by are refused."""
+        width = getattr(self, "d_model", None)
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get("share") == "d_model" and width % getattr(self, name):
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} cannot share a width of d_model = {width}: choose a {name} that it is a multiple of."
+                )
+        return self
 
     @property
     def as_released(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ class GeneGuidedConfig(HeadConfig):
     """Hyperparameters of both sides."""
 
     d_model: int = Field(256, ge=8, description="width of a token")
-    heads: int = Field(8, ge=1, description="heads of the attention among the tokens of a side")
+    heads: int = Field(8, ge=1, description="heads of the attention among the tokens of a side", json_schema_extra={"share": "d_model"})
     layers: int = Field(2, ge=1, description="transformer layers on each side")
     d_hidden: int = Field(512, ge=1, description="width of the networks inside the layers")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")

@@ -39,10 +39,10 @@ class HIPTConfig(HeadConfig):
     d_model: int = Field(192, ge=6, description="width of a token")
     side: int = Field(16, ge=1, description="patches along a region's edge")
     local_layers: int = Field(6, ge=1, description="layers of the transformer over the patches of a region")
-    local_heads: int = Field(6, ge=1, description="its heads")
+    local_heads: int = Field(6, ge=1, description="its heads", json_schema_extra={"share": "d_model"})
     local_hidden: int = Field(768, ge=1, description="width of its networks")
     global_layers: int = Field(2, ge=1, description="layers of the transformer over regions")
-    global_heads: int = Field(3, ge=1, description="its heads")
+    global_heads: int = Field(3, ge=1, description="its heads", json_schema_extra={"share": "d_model"})
     global_hidden: int = Field(192, ge=1, description="width of its networks")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout over regions; the local transformer has none")
 

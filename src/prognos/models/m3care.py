@@ -43,7 +43,7 @@ from prognos.types import Bag, InputShape, Prediction, Progress, Survival, Train
 class M3CareConfig(VectorConfig):
     """Hyperparameters of M3Care."""
 
-    heads: int = Field(4, ge=1, description="heads of the attention among modalities")
+    heads: int = Field(4, ge=1, description="heads of the attention among modalities", json_schema_extra={"share": "d_model"})
     layers: int = Field(2, ge=1, description="transformer layers over the modalities")
     mix: Literal["mean", "product"] = Field(
         "mean", description="of the kernels: (1 - e) k + e q, or ((1 - e) k + e) q as released", json_schema_extra={"legacy": "product"}

@@ -42,7 +42,7 @@ class MCTIConfig(ModelConfig):
 
     modalities: tuple[Literal["histology", "omics"], ...] = Field(("histology", "omics"), min_length=1, description="what is read")
     d_model: int = Field(256, ge=8, description="D")
-    heads: int = Field(8, ge=1, description="heads of every attention")
+    heads: int = Field(8, ge=1, description="heads of every attention", json_schema_extra={"share": "d_model"})
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
     n_top: int = Field(256, ge=1, description="K: patches kept of a patient")
     patches: Literal["map", "spread"] = Field("map", description="which: by the map of the predicted class, or evenly spread")

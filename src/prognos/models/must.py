@@ -62,7 +62,7 @@ class MUSTConfig(ModelConfig):
     modalities: tuple[str, ...] = Field(("histology", "omics"), min_length=2, description="which modalities; further tables by their names")
     d_model: int = Field(256, ge=8, description="D")
     rank: int = Field(64, ge=1, description="r of Eq. 8; Fig. 4")
-    heads: int = Field(8, ge=1, description="heads of every attention")
+    heads: int = Field(8, ge=1, description="heads of every attention", json_schema_extra={"share": "d_model"})
     landmarks: int = Field(128, ge=1, description="landmarks of the Nystrom layers")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
     specific: Literal["exact", "nystrom"] = Field("exact", description="how u_P looks at the patches")

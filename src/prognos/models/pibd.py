@@ -45,7 +45,7 @@ class PIBDConfig(HeadConfig):
 
     d_model: int = Field(256, ge=4, description="width of a token")
     d_hidden: int = Field(512, ge=1, description="width of the hidden layers of the encoders")
-    heads: int = Field(4, ge=1, description="heads of the transformer layer")
+    heads: int = Field(4, ge=1, description="heads of the transformer layer", json_schema_extra={"share": "d_model"})
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
     n_bins: int = Field(4, ge=2, description="time bins: of the discrete head, and of the classes, which are twice as many")
     proxy_by: Literal["vote", "label"] = Field(

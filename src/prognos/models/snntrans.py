@@ -21,7 +21,7 @@ class SNNTransConfig(HeadConfig):
     """Hyperparameters of SNNTrans."""
 
     d_model: int = Field(256, ge=8, description="width of a token")
-    heads: int = Field(8, ge=1, description="heads of the attention")
+    heads: int = Field(8, ge=1, description="heads of the attention", json_schema_extra={"share": "d_model"})
     layers: int = Field(2, ge=1, description="transformer layers")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout")
 

@@ -28,7 +28,7 @@ class TransMILConfig(HeadConfig):
     """Hyperparameters of TransMIL."""
 
     d_model: int = Field(256, ge=8, description="width of a token")
-    heads: int = Field(8, ge=1, description="heads of the attention")
+    heads: int = Field(8, ge=1, description="heads of the attention", json_schema_extra={"share": "d_model"})
     landmarks: int = Field(128, ge=1, description="landmarks of the attention")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout of what was attended")
     order: Literal["given", "raster"] = Field("given", description="patches as given, or sorted by row and column of the slide")
