@@ -11,15 +11,13 @@ the vectors, and the gradients of three tokens, are compared.
 """
 
 import argparse
-import json
 import math
-import os
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from typing import Any
+
+from sides import Side, answer_each
 
 HEADS, ITERATIONS, SEED = 8, 6, 0
 SIDES = ("stock", "equal", "ours")
@@ -101,10 +99,9 @@ def serve(side: str, n: int, d_model: int, landmarks: int) -> None:
     def vector() -> Any:
         return encoder.first(tokens) if side == "ours" else plain_vector(encoder, tokens)
 
-    for line in sys.stdin:
-        ask = json.loads(line)
+    def answer(question: str) -> dict[str, Any]:
         start = time.process_time()
-        if ask == "training":
+        if question == "training":
             encoder.zero_grad()
             tokens.grad = None
             (vector() * direction).sum().backward()
@@ -114,35 +111,15 @@ def serve(side: str, n: int, d_model: int, landmarks: int) -> None:
                 values = vector().tolist()
         seconds = time.process_time() - start
         peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
-        print(json.dumps({"seconds": seconds, "peak": peak, "values": values}), flush=True)
+        return {"seconds": seconds, "peak": peak, "values": values}
 
-
-class Side:
-    """A process that measures."""
-
-    def __init__(self, name: str, n: int, options: argparse.Namespace) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        sizes = ["--tokens", str(n), "--d-model", str(options.d_model), "--landmarks", str(options.landmarks)]
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--side", name, *sizes], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-
-    def ask(self, question: str) -> dict[str, Any]:
-        """Its answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def end(self) -> None:
-        """Let the process end by itself."""
-        self._process.communicate()
+    answer_each(answer)
 
 
 def measured(task: str, n: int, options: argparse.Namespace) -> tuple[dict[str, float], dict[str, float], float]:
     """Median CPU seconds and peak megabytes of each side, and how far their values are apart; a process for each, taking turns."""
-    sides = {name: Side(name, n, options) for name in SIDES}
+    sizes = ["--tokens", str(n), "--d-model", str(options.d_model), "--landmarks", str(options.landmarks)]
+    sides = {name: Side(__file__, name, sizes) for name in SIDES}
     answers: dict[str, list[dict[str, Any]]] = {name: [side.ask(task)] for name, side in sides.items()}
     plain, lean = answers["stock"][0]["values"], answers["ours"][0]["values"]
     scale = max(map(abs, plain))

@@ -11,15 +11,14 @@ token by token; "prototypes first" is ours on the same costs stored the other wa
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
+
+from sides import Side, answer_each
 
 BATCH, TOKENS, PROTOTYPES = 32, 4146, 32
 KL_WEIGHT = EPSILON = 0.1
@@ -114,20 +113,20 @@ def serve(side: str) -> None:
         runtime.apply_host_settings(threads=1)
     cost = clustered_costs()
     prototypes_first = cost.transpose(1, 2).contiguous().transpose(1, 2)
-    for line in sys.stdin:
-        ask = json.loads(line)
+
+    def answer(ask: dict[str, Any]) -> float:
         mass, tolerance = ask["mass"], ask.get("tolerance", 0.0)
         calls: dict[str, Callable[[], Any]] = {
-            "textbook": lambda: textbook_plan(cost, mass, tolerance),  # noqa: B023
-            "ours": lambda: our_plan(cost, mass, tolerance=tolerance),  # noqa: B023
-            "default": lambda: our_plan(cost, mass),  # noqa: B023
-            "prototypes first": lambda: our_plan(prototypes_first, mass, tolerance=tolerance),  # noqa: B023
-            "pot": lambda: pot_plans(cost, mass, tolerance),  # noqa: B023
-            "ours, soft": lambda: our_soft_plan(cost, mass),  # noqa: B023
+            "textbook": lambda: textbook_plan(cost, mass, tolerance),
+            "ours": lambda: our_plan(cost, mass, tolerance=tolerance),
+            "default": lambda: our_plan(cost, mass),
+            "prototypes first": lambda: our_plan(prototypes_first, mass, tolerance=tolerance),
+            "pot": lambda: pot_plans(cost, mass, tolerance),
+            "ours, soft": lambda: our_soft_plan(cost, mass),
         }
-        timed = "timed" in ask
-        answer = cpu_milliseconds(calls[ask["timed"]]) if timed else accuracy(cost, mass, ask["checked"], tolerance)
-        print(json.dumps(answer), flush=True)
+        return cpu_milliseconds(calls[ask["timed"]]) if "timed" in ask else accuracy(cost, mass, ask["checked"], tolerance)
+
+    answer_each(answer)
 
 
 def accuracy(cost: Any, mass: float, name: str, tolerance: float) -> float:
@@ -148,34 +147,12 @@ def accuracy(cost: Any, mass: float, name: str, tolerance: float) -> float:
 REFERENCE: dict[float, Any] = {}
 
 
-class Side:
-    """A process that measures."""
-
-    def __init__(self, name: str) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--side", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-
-    def ask(self, **question: Any) -> float:
-        """Its answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def end(self) -> None:
-        """Let the process end by itself."""
-        self._process.communicate()
-
-
 def alternated(questions: dict[str, tuple[Side, dict[str, Any]]], rounds: int) -> dict[str, float]:
     """Median CPU milliseconds of each question, asked in turns; the first turn warms up."""
     times: dict[str, list[float]] = {name: [] for name in questions}
     for turn in range(rounds + 1):
         for name, (side, question) in questions.items():
-            value = side.ask(**question)
+            value = side.ask(question)
             if turn > 0:
                 times[name].append(value)
     return {name: statistics.median(values) for name, values in times.items()}
@@ -184,7 +161,7 @@ def alternated(questions: dict[str, tuple[Side, dict[str, Any]]], rounds: int) -
 def loosest(side: Side, name: str, mass: float) -> tuple[float, float]:
     """The loosest tolerance that is accurate enough, and the error that it leaves."""
     for tolerance in TOLERANCES:
-        error = side.ask(checked=name, mass=mass, tolerance=tolerance)
+        error = side.ask({"checked": name, "mass": mass, "tolerance": tolerance})
         if error <= ACCURACY:
             return tolerance, error
     raise AssertionError(f"the plans of {name} stay {error:.1e} from the float64 ones")
@@ -192,7 +169,7 @@ def loosest(side: Side, name: str, mass: float) -> tuple[float, float]:
 
 def compare(rounds: int) -> bool:
     """Print the table; True when every ratio is reached."""
-    stock, ours = Side("stock"), Side("ours")
+    stock, ours = Side(__file__, "stock"), Side(__file__, "ours")
     print(f"{BATCH} x {TOKENS} x {PROTOTYPES}, gamma = epsilon = {KL_WEIGHT}; CPU ms, one thread, median of {rounds} rounds")
     print(" rho textbook   ours   ratio needed | equal settings default prototypes first | L1 error / rho (tolerance)")
     reached = True
@@ -210,7 +187,7 @@ def compare(rounds: int) -> bool:
             f"{times['equal'] / times['ours']:>13.1f}x {ratio['default']:>6.1f}x {ratio['prototypes first']:>15.1f}x | "
             f"{their_error:.0e} ({their_tolerance:.0e}), ours {error:.0e} ({tolerance:.0e})"
         )
-    difference = ours.ask(checked="pot", mass=0.5, tolerance=1e-6)
+    difference = ours.ask({"checked": "pot", "mass": 0.5, "tolerance": 1e-6})
     assert difference <= ACCURACY, f"POT's plan and ours are {difference:.1e} apart"
     pot = {"timed": "pot", "mass": 0.5, "tolerance": 1e-6}
     times = alternated({"pot": (stock, pot), "ours": (ours, {"timed": "ours, soft", "mass": 0.5})}, rounds)
