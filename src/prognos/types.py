@@ -4,7 +4,7 @@ Axis names used by every annotation of the package: `batch patches pathways toke
 d_patch d_model`. This module imports torch; `cohort`, `omics` and `metrics` work on arrays and do not import it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -48,11 +48,13 @@ class Tokens:
             genes, clinical and further tables: a single token.
         mask: True for real tokens. A patient without the modality has no real token.
         coords: x, y of each patch in level-0 pixels, where known.
+        slide: which of the patient's slides each patch is of, counted from 0, where known.
     """
 
     values: Float[Tensor, "batch tokens width"]
     mask: Bool[Tensor, "batch tokens"]
     coords: Shaped[Tensor, "batch tokens 2"] | None = None
+    slide: Int[Tensor, "batch tokens"] | None = None
 
     @property
     def present(self) -> Bool[Tensor, " batch"]:
@@ -66,6 +68,10 @@ class Tokens:
         in_front = bool(mask[:n_real].all())
         return self.values[patient, :n_real] if in_front else self.values[patient, mask]
 
+    def slides(self, patient: int) -> Int[Tensor, " tokens"] | None:
+        """Which slide each of one patient's `rows` is of; None where that is not known."""
+        return None if self.slide is None else self.slide[patient, self.mask[patient]]
+
     def absent(self, patients: Bool[Tensor, " batch"] | None = None) -> "Tokens":
         """The same shapes with no real token, for everyone or for the patients that are True."""
         gone = torch.ones_like(self.present) if patients is None else patients
@@ -73,8 +79,16 @@ class Tokens:
 
     def to(self, device: torch.device | str) -> "Tokens":
         """These tokens on a device."""
-        coords = None if self.coords is None else self.coords.to(device)
-        return Tokens(self.values.to(device), self.mask.to(device), coords)
+        return self._each(lambda part: part.to(device))
+
+    def of(self, patients: Int[Tensor, " some"]) -> "Tokens":
+        """Those of some of the patients."""
+        return self._each(lambda part: part[patients])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Tokens":
+        """The same change of every tensor that is there."""
+        coords, slide = (None if part is None else change(part) for part in (self.coords, self.slide))
+        return Tokens(change(self.values), change(self.mask), coords, slide)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,15 @@ def test_regions_lie_on_the_grid_of_the_slide_whatever_was_drawn():
 
 
 @torch.no_grad()
+def test_each_slide_has_regions_of_its_own():
+    grid = torch.tensor([[x, y] for y in range(4) for x in range(4)], dtype=torch.float32)
+    coords, slide = torch.cat([256 * grid, 100 * grid]), torch.arange(32) // 16  # at the same corner, with steps of their own
+    region, place = square_regions(coords, 2, slide)
+    alone = [square_regions(part, 2) for part in coords.split(16)]
+    assert region.tolist() == [*alone[0][0].tolist(), *(4 + alone[1][0]).tolist()]
+    assert place.tolist() == [*alone[0][1].tolist(), *alone[1][1].tolist()]
+
+
 def test_regions_read_in_other_company_or_in_pieces_are_the_same(monkeypatch):
     model = made("hipt", **{**SMALL, "side": 16})
     generator = torch.Generator().manual_seed(1)

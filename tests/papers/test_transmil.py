@@ -20,6 +20,7 @@ def test_the_risk_is_read_from_the_class_token():
 def test_raster_order_goes_by_rows_then_columns():
     coords = torch.tensor([[512, 0], [0, 256], [0, 0], [256, 256]])
     assert raster_order(coords).tolist() == [2, 0, 1, 3]
+    assert raster_order(coords, torch.tensor([1, 0, 1, 0])).tolist() == [1, 3, 2, 0]  # slide by slide
 
 
 @torch.no_grad()

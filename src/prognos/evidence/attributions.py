@@ -13,7 +13,7 @@ from prognos.interpret.gradients import integrated_gradients
 from prognos.omics import OmicsSchema
 from prognos.tokens.inputs import DEFAULT_GENE_SET
 from prognos.training import Fitted
-from prognos.types import Bag, Tokens
+from prognos.types import Bag
 
 IN_NO_SET = "genes of no pathway"
 """Where the attributions of genes go that no gene set names, in models that read genes without pathways."""
@@ -154,8 +154,4 @@ def _given(fitted: Fitted, bag: Bag) -> Bag:
 def _part(bag: Bag, places: Sequence[int]) -> Bag:
     """Some of the patients of a bag."""
     index = torch.tensor(list(places), device=bag["omics"].values.device)
-    modalities = {
-        name: Tokens(tokens.values[index], tokens.mask[index], None if tokens.coords is None else tokens.coords[index])
-        for name, tokens in bag.modalities.items()
-    }
-    return Bag(tuple(bag.patients[place] for place in places), modalities)
+    return Bag(tuple(bag.patients[place] for place in places), {name: tokens.of(index) for name, tokens in bag.modalities.items()})

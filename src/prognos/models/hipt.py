@@ -8,8 +8,7 @@ its class token stands for the region; a global one without places reads the reg
 
 Departures: the local transformer is trained with the rest, on features of any encoder (the published one is pre-trained by
 self-distillation on features of its own); regions are found from the coordinates, and places without a patch take no part, so that
-background and patches that were not drawn leave holes; slides of a patient lie on one grid, and patches at one place share it; Cox's loss
-by default.
+background and patches that were not drawn leave holes; each slide of a patient has regions of its own; Cox's loss by default.
 """
 
 from functools import partial
@@ -117,7 +116,7 @@ class HIPT(Model):
         """The risk from the patches alone."""
         histology = bag["histology"]
         tokens = by_patient(self.patches, [histology.rows(i) for i in range(len(bag))])
-        lying = [square_regions(coords, self.config.side) for coords in _coordinates(bag)]
+        lying = [square_regions(coords, self.config.side, histology.slides(i)) for i, coords in enumerate(_coordinates(bag))]
         orders = [region.argsort(stable=True) for region, _ in lying]
         sizes = [region.bincount().tolist() for region, _ in lying]
         regions = self.region(

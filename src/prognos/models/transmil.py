@@ -70,4 +70,4 @@ class TransMIL(Model):
         rows = tokens.rows(patient)
         if self.config.order == "given" or tokens.coords is None:
             return rows
-        return rows[raster_order(tokens.coords[patient][tokens.mask[patient]])]
+        return rows[raster_order(tokens.coords[patient][tokens.mask[patient]], tokens.slides(patient))]

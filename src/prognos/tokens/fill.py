@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from prognos.cohort.defects import naming
@@ -132,7 +132,10 @@ def _placed(tokens: Tokens, lacking: Tensor, stand_in: Tensor, shape: tuple[int,
     values[:, : tokens.values.shape[1]], mask[:, : tokens.mask.shape[1]] = tokens.values, tokens.mask
     values[lacking, :n_tokens] = stand_in.view(-1, n_tokens, width).to(values.dtype)
     mask[lacking, :n_tokens] = True
-    coords = tokens.coords
-    if coords is not None and coords.shape[1] < room:
-        coords = torch.cat([coords, coords.new_zeros(len(coords), room - coords.shape[1], 2)], dim=1)
-    return Tokens(values, mask, coords)
+    coords, slide = (None if part is None else _longer(part, room) for part in (tokens.coords, tokens.slide))
+    return Tokens(values, mask, coords, slide)
+
+
+def _longer(part: Shaped[Tensor, "batch tokens *rest"], room: int) -> Shaped[Tensor, "batch room *rest"]:
+    """With zeros behind."""
+    return torch.cat([part, part.new_zeros(len(part), room - part.shape[1], *part.shape[2:])], dim=1)

@@ -107,6 +107,7 @@ class Reader:
         longest = max(1, *counts)
         values = np.empty((len(patients), longest, self.d_patch), dtype=np.float16)
         coords = np.empty((len(patients), longest, 2), dtype=np.float32)
+        slide = np.zeros((len(patients), longest), dtype=np.int16)
         for row, (patient, total, count) in enumerate(zip(patients, totals, counts, strict=True)):
             if count and self.store is not None:
                 index = None
@@ -114,6 +115,7 @@ class Reader:
                     index = np.sort(generator.choice(total, size=count, replace=False, shuffle=False))
                 self.store.rows(patient, index, out=values[row, :count])
                 self.store.coords(patient, index, out=coords[row, :count])
+                slide[row, :count] = self.store.slide(patient, index)
             values[row, count:], coords[row, count:] = 0, 0
         mask = np.arange(longest) < np.array(counts)[:, None]
-        return Tokens(torch.from_numpy(values), torch.from_numpy(mask), torch.from_numpy(coords))
+        return Tokens(torch.from_numpy(values), torch.from_numpy(mask), torch.from_numpy(coords), torch.from_numpy(slide))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int
+from jaxtyping import Float16, Float32, Int, Int16
 
 from prognos.cohort import Cohort
 from prognos.tokens.packs import HeldSlide, Pack, SlideFile, alone, cache_folder, packs, read_slide, write_pack
@@ -34,11 +34,13 @@ class PatchStore:
     Args:
         d_patch: width of the features; 0 without slides.
         runs: for each patient with slides, where the rows are.
+        sizes: for each patient with slides, how many patches each slide has.
         origins: (encoder, units of the coordinates) that the feature files name.
     """
 
     d_patch: int
     runs: Mapping[str, tuple[Run, ...]]
+    sizes: Mapping[str, tuple[int, ...]]
     origins: frozenset[tuple[str, str]]
 
     @classmethod
@@ -70,10 +72,13 @@ class PatchStore:
         else:
             sources = _packed(slides, cache_folder() if folder is None else Path(folder), progress)
         runs: dict[str, list[Run]] = {}
+        sizes: dict[str, list[int]] = {}
         for slide, patient in zip(slides, cohort.slides["patient_id"], strict=True):
             _append(runs.setdefault(patient, []), sources[slide.key][0])
+            sizes.setdefault(patient, []).append(slide.shape[0])
         origins = frozenset(sources[slide.key][1] for slide in slides)
-        return cls(d_patch, {patient: tuple(found) for patient, found in runs.items()}, origins)
+        of_patients = {patient: tuple(found) for patient, found in runs.items()}
+        return cls(d_patch, of_patients, {patient: tuple(found) for patient, found in sizes.items()}, origins)
 
     def n_patches(self, patient: str) -> int:
         """Number of patches of a patient; 0 for one without slides."""
@@ -96,6 +101,13 @@ class PatchStore:
     ) -> Float32[np.ndarray, "n 2"]:
         """x, y of a patient's patches as the feature file has them; NaN where it has none. Arguments as in `rows`."""
         return self._taken(patient, index, "coords", (2, np.float32), out)
+
+    def slide(self, patient: str, index: Int[np.ndarray, " n"] | None = None) -> Int16[np.ndarray, " n"]:
+        """Which of the patient's slides each patch is of, counted from 0 in the order of slides.csv."""
+        sizes = self.sizes.get(patient, ())
+        if index is None:
+            return np.repeat(np.arange(len(sizes), dtype=np.int16), sizes)
+        return np.searchsorted(np.cumsum(sizes), index, side="right").astype(np.int16)
 
     def _taken(self, patient: str, index: np.ndarray | None, name: str, row: tuple[int, type], out: np.ndarray | None) -> np.ndarray:
         """Rows of the values or of the coordinates."""

@@ -74,6 +74,9 @@ def test_patches_are_in_front_in_float16_with_coordinates(cohort, needs, slides)
     assert np.array_equal(tokens.values[0, :5], slides.values["B"].astype(np.float16))
     assert not tokens.values[0, 5:].any()
     assert np.array_equal(tokens.coords[0, :5], slides.coords["B"])
+    n_first = len(slides.values["A"])
+    assert tokens.slide[2].tolist() == [0] * n_first + [1] * (6 - n_first)
+    assert tokens.slides(2).tolist() == tokens.slide[2].tolist()
     assert tokens.present.tolist() == [True, False, True]
 
 

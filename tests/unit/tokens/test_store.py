@@ -30,6 +30,7 @@ def test_a_patients_slides_follow_one_another(store, slides):
     assert store.n_patches("P1") == 6
     assert np.array_equal(store.rows("P1"), joined(slides.values).astype(np.float16))
     assert np.array_equal(store.coords("P1"), joined(slides.coords))
+    assert store.slide("P1").tolist() == [k for k, name in enumerate(P1) for _ in slides.values[name]]
     assert store.d_patch == 3
     assert store.rows("P1").dtype == np.float16
 
@@ -41,6 +42,13 @@ def test_any_rows_are_read(store, slides, index):
         chosen = np.minimum(index, store.n_patches(patient) - 1)
         assert np.array_equal(store.rows(patient, chosen), joined(slides.values, names).astype(np.float16)[chosen])
         assert np.array_equal(store.coords(patient, chosen), joined(slides.coords, names)[chosen])
+
+
+def test_patches_know_their_slide(store, slides):
+    first = len(slides.values[P1[0]])
+    index = np.array([5, first, 0, first - 1])
+    assert store.slide("P1", index).tolist() == [1, 1, 0, 0]
+    assert store.slide("P2").tolist() == [0] * 5
 
 
 def test_rows_are_written_where_asked(store, slides):
