@@ -68,14 +68,31 @@ class _Notes:
 
     def __init__(self, first: Iterable[str]):
         self.of: dict[str, list[str]] = {text: [] for text in first}
+        self.lost: dict[str, dict[str, Interval]] = defaultdict(dict)
 
     def add(self, text: str, row: tuple | None = None) -> None:
         models = self.of.setdefault(text, [])
         if row is not None:
             models.append(named(row))
 
+    def add_lost(self, cohort: str, metric: str, found: Interval) -> None:
+        """Replicates of a metric that no number came of; of all models and missing patterns the most are said."""
+        worst = self.lost[cohort].setdefault(metric, found)
+        if found.usable < worst.usable:
+            self.lost[cohort][metric] = found
+
     def lines(self) -> tuple[str, ...]:
-        return tuple(f"{text} ({shortened(models)})." if models else text for text, models in self.of.items())
+        said = [f"{text} ({shortened(models)})." if models else text for text, models in self.of.items()]
+        return (*said, *(_lost_in_words(cohort, metrics) for cohort, metrics in self.lost.items()))
+
+
+def _lost_in_words(cohort: str, metrics: Mapping[str, Interval]) -> str:
+    """One sentence for a cohort."""
+    total, counts = max(found.replicates for found in metrics.values()), []
+    for name, found in metrics.items():
+        counts.append(f"{found.replicates - found.usable} of {name}" + (" (no interval is given)" if found.low is None else ""))
+    said = f"{cohort}: of {total} bootstrap replicates some cannot be scored, in the worst row {', '.join(counts)}"
+    return f"{said}; intervals are of the others."
 
 
 def assess(
@@ -191,9 +208,7 @@ def _compare_row(row: tuple, rows: Mapping[tuple, list[ScoredFold]], reference: 
             centre = line["mean"] if METRICS[name].centred else None
             found = _put_interval(line, ("low", "high"), mean_over_folds(replicates.values()), centre)
             if found.usable < found.replicates:
-                lost = f"{found.replicates - found.usable} of {found.replicates} bootstrap replicates cannot be scored"
-                given = "no interval is given" if found.low is None else "the interval is of the others"
-                notes.add(f"{_where(row)}, {name}: {lost}, {given}", row)
+                notes.add_lost(str(row[2]), name, found)
         if values and other is not None:
             _put_difference(line, name, rows[row], rows[other], notes)
         lines.append(line)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -263,8 +265,13 @@ def test_an_unusable_fold_is_an_empty_cell_and_said_with_its_reason(predictions)
 def test_replicates_without_a_number_are_counted_in_a_note(predictions):
     small = predictions[(predictions["seed"] == 1) & (predictions["patient_id"] < "P024")]
     rare = small.assign(event=small["patient_id"].isin(["P000", "P001", "P002", "P003"]), time=small["time"] + small["fold"])
-    notes = assess(rare, replicates=100, metrics=["concordance"]).notes
-    assert any("of 100 bootstrap replicates cannot be scored, " in note for note in notes)
+    notes = assess(rare, replicates=100, metrics=["concordance", "auc"]).notes
+    (said,) = [note for note in notes if "bootstrap replicates" in note]
+    assert re.fullmatch(
+        r"simulated: of 100 bootstrap replicates some cannot be scored, in the worst row \d+ of concordance( \(no interval is given\))?, "
+        r"\d+ of auc( \(no interval is given\))?; intervals are of the others\.",
+        said,
+    )
 
 
 def test_a_missing_pattern_is_compared_with_the_reference_under_the_same_pattern(predictions):
