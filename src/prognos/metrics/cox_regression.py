@@ -11,7 +11,12 @@ from jaxtyping import Bool, Float
 
 MOST_STEPS = 30
 LARGEST = 12.0
-"""A coefficient beyond this, for a standard deviation, is on its way to infinity: the likelihood only flattens out."""
+"""A coefficient beyond this, for a standard deviation, is on its way to infinity: the likelihood only flattens out.
+
+It is that of an uncorrelated direction: bends of a spline are nearly the same column, and have large coefficients of opposite signs.
+"""
+SAME = 1e-8
+"""Directions in which columns differ by less than this share of the most are not told apart."""
 FLAT = 1e-9
 """Newton's method has arrived when a step would raise the log-likelihood by less than this."""
 
@@ -40,10 +45,10 @@ class CoxRegression:
 def cox_regression(
     columns: Float[np.ndarray, "patients columns"], time: Float[np.ndarray, " patients"], event: Bool[np.ndarray, " patients"]
 ) -> CoxRegression:
-    """The maximum of Cox's partial likelihood with Breslow's ties, by Newton's method with halved steps.
+    """The maximum of Cox's partial likelihood with Breslow's ties, by Newton's method with halved steps in uncorrelated directions.
 
     Args:
-        columns: of mean 0 and standard deviation 1, or about so.
+        columns: covariates; of equal ones the coefficients are the smallest.
         time: time to event or censoring.
         event: True where the event was observed.
 
@@ -51,7 +56,8 @@ def cox_regression(
         ValueError: the likelihood has no maximum, as where one column puts all events in order.
     """
     order = np.argsort(-time, kind="stable")
-    x, times, events = columns[order], time[order], event[order]
+    times, events = time[order], event[order]
+    x, back = _uncorrelated(columns[order])
     last = np.searchsorted(-times, -times[events], side="right") - 1  # everyone with T_j >= T_i stands up to here
     beta = np.zeros(x.shape[1])
     value, slope, curvature = _likelihood(beta, x, events, last)
@@ -60,13 +66,24 @@ def cox_regression(
         if np.abs(beta).max() > LARGEST:
             break
         if slope @ step < 2 * FLAT:
-            return CoxRegression(beta, *_baseline(beta, x, times[events], last))
+            found = back @ beta
+            return CoxRegression(found, *_baseline(found, columns[order], times[events], last))
         size = 1.0
         while _likelihood(beta + size * step, x, events, last)[0] < value and size > FLAT:
             size /= 2.0
         beta = beta + size * step
         value, slope, curvature = _likelihood(beta, x, events, last)
-    raise ValueError(f"Cox's likelihood of {len(time)} patients with {event.sum()} events has no maximum: use fewer columns.")
+    raise ValueError(f"Cox's likelihood of {len(time)} patients with {event.sum()} events has no maximum: the columns put them in order.")
+
+
+def _uncorrelated(
+    columns: Float[np.ndarray, "_ columns"],
+) -> tuple[Float[np.ndarray, "_ directions"], Float[np.ndarray, "columns directions"]]:
+    """The patients along uncorrelated directions of standard deviation 1, and what turns their coefficients into those of the columns."""
+    left, size, right = np.linalg.svd(columns - columns.mean(axis=0), full_matrices=False)
+    kept = size > SAME * max(size.max(initial=0.0), SAME)
+    spread = np.sqrt(len(columns))
+    return left[:, kept] * spread, right[kept].T * (spread / size[kept])
 
 
 def _likelihood(

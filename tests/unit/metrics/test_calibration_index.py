@@ -113,5 +113,18 @@ def test_the_baseline_is_breslows_by_hand():
 
 def test_a_column_that_orders_all_events_has_no_maximum():
     time = np.arange(1.0, 21.0)
-    with pytest.raises(ValueError, match=r"Cox's likelihood of 20 patients with 20 events has no maximum: use fewer columns"):
+    with pytest.raises(ValueError, match=r"Cox's likelihood of 20 patients with 20 events has no maximum: the columns put them in order"):
         cox_regression(-(time[:, None] - 10.5) / time.std(), time, np.ones(20, dtype=bool))
+
+
+def test_columns_that_are_nearly_one_are_as_good_as_their_directions():
+    generator = np.random.default_rng(3)
+    first, second = generator.standard_normal((2, 200))
+    time = generator.exponential(np.exp(-first - second)) + 1e-3
+    event = generator.random(200) < 0.7
+    apart, alike = np.column_stack([first, second]), np.column_stack([first, first + 0.01 * second])
+    one, other = cox_regression(apart, time, event), cox_regression(alike, time, event)
+    assert np.abs(other.coefficients).min() > 50  # a step of one against the other
+    assert other.probability(alike, 1.0) == pytest.approx(one.probability(apart, 1.0), abs=1e-6)
+    twice = cox_regression(np.column_stack([first, first]), time, event)
+    assert twice.coefficients == pytest.approx(cox_regression(first[:, None], time, event).coefficients / 2)
