@@ -127,4 +127,5 @@ def test_columns_that_are_nearly_one_are_as_good_as_their_directions():
     assert np.abs(other.coefficients).min() > 50  # a step of one against the other
     assert other.probability(alike, 1.0) == pytest.approx(one.probability(apart, 1.0), abs=1e-6)
     twice = cox_regression(np.column_stack([first, first]), time, event)
-    assert twice.coefficients == pytest.approx(cox_regression(first[:, None], time, event).coefficients / 2)
+    half = cox_regression(first[:, None], time, event).coefficients[0] / 2
+    assert twice.coefficients == pytest.approx([half, half])
