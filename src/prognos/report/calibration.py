@@ -9,7 +9,7 @@ from prognos.metrics import kaplan_meier
 from prognos.metrics.cumulative_incidence import cumulative_incidence
 from prognos.report.figures.kaplan_meier import p_in_words
 from prognos.report.figures.style import years
-from prognos.report.risk_groups import patterns, risk_groups
+from prognos.report.risk_groups import patterns, repeats, risk_groups
 from prognos.report.run_folder import RunFolder, missing_in_words
 from prognos.report.run_tables import CALIBRATION_HORIZONS
 from prognos.report.tables import Cell, Table
@@ -37,8 +37,10 @@ def calibration_notes(run: RunFolder, cohort: str) -> CalibrationNotes:
     """Calibration in the large, calibration index and D-calibration of every model of a cohort, means over seeds."""
     rows, spread = run.calibration[run.calibration.cohort == cohort], run.distribution_calibration
     spread = spread[spread.cohort == cohort]
-    body = []
+    body, repeated = [], repeats(run, cohort)
     for (label, missing), part in rows.groupby(["label", "missing"], sort=False):
+        if (label, missing) in repeated:
+            continue
         cells = [Cell(label, label), Cell(missing_in_words(missing) or "complete")]
         for horizon in CALIBRATION_HORIZONS:
             cells += _at_horizon(part[part.horizon == horizon])

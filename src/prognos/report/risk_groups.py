@@ -48,9 +48,22 @@ def risk_groups(run: RunFolder, cohort: str, label: str, missing: str) -> RiskGr
 
 
 def patterns(run: RunFolder, cohort: str) -> list[tuple[str, str]]:
-    """Every (label, missing) of a cohort's predictions, in the order of the file."""
-    rows = run.predictions[run.predictions.cohort == cohort]
-    return list(dict.fromkeys(zip(rows.label, rows.missing, strict=True)))
+    """Every (label, missing) of a cohort's predictions that is not a repeat, in the order of the file."""
+    rows, repeated = run.predictions[run.predictions.cohort == cohort], repeats(run, cohort)
+    return [pair for pair in dict.fromkeys(zip(rows.label, rows.missing, strict=True)) if pair not in repeated]
+
+
+def repeats(run: RunFolder, cohort: str) -> set[tuple[str, str]]:
+    """Each (label, missing) whose risks are those of the same model with nothing missing: it reads none of what is."""
+    rows = run.predictions[run.predictions.cohort == cohort].set_index(["seed", "fold", "patient_id"])
+    found = set()
+    for label, part in rows.groupby("label", sort=False):
+        complete = part.risk[part.missing.isin(("", "none"))]
+        for missing, of_pattern in part.groupby("missing", sort=False):
+            same = missing not in ("", "none") and complete.index.is_unique and of_pattern.risk.equals(complete.reindex(of_pattern.index))
+            if same:
+                found.add((str(label), str(missing)))
+    return found
 
 
 def panel_name(label: str, phrase: str) -> str:

@@ -68,7 +68,7 @@ class _Notes:
 
     def __init__(self, first: Iterable[str]):
         self.of: dict[str, list[str]] = {text: [] for text in first}
-        self.lost: dict[str, dict[str, Interval]] = defaultdict(dict)
+        self.lost: dict[tuple[str, str], Interval] = {}
 
     def add(self, text: str, row: tuple | None = None) -> None:
         models = self.of.setdefault(text, [])
@@ -77,22 +77,20 @@ class _Notes:
 
     def add_lost(self, cohort: str, metric: str, found: Interval) -> None:
         """Replicates of a metric that no number came of; of all models and missing patterns the most are said."""
-        worst = self.lost[cohort].setdefault(metric, found)
+        worst = self.lost.setdefault((cohort, metric), found)
         if found.usable < worst.usable:
-            self.lost[cohort][metric] = found
+            self.lost[cohort, metric] = found
 
     def lines(self) -> tuple[str, ...]:
         said = [f"{text} ({shortened(models)})." if models else text for text, models in self.of.items()]
-        return (*said, *(_lost_in_words(cohort, metrics) for cohort, metrics in self.lost.items()))
+        return (*said, *(_lost_in_words(*of, found) for of, found in self.lost.items()))
 
 
-def _lost_in_words(cohort: str, metrics: Mapping[str, Interval]) -> str:
-    """One sentence for a cohort."""
-    total, counts = max(found.replicates for found in metrics.values()), []
-    for name, found in metrics.items():
-        counts.append(f"{found.replicates - found.usable} of {name}" + (" (no interval is given)" if found.low is None else ""))
-    said = f"{cohort}: of {total} bootstrap replicates some cannot be scored, in the worst row {', '.join(counts)}"
-    return f"{said}; intervals are of the others."
+def _lost_in_words(cohort: str, metric: str, worst: Interval) -> str:
+    """One sentence for a metric on a cohort."""
+    given = "no interval is given" if worst.low is None else "its interval is of the others"
+    lost = f"{worst.replicates - worst.usable} of {worst.replicates} bootstrap replicates cannot be scored"
+    return f"{cohort}, {metric}: {lost} in the worst row; {given}."
 
 
 def assess(

@@ -215,7 +215,7 @@ def test_calibration_by_hand(finished: RunFolder):
     rows = pd.DataFrame({"patient_id": list("abcd"), "time": [100.0, 200.0, 300.0, 900.0], "event": [True, True, False, True]})
     key = {"cohort": COHORT, "label": "m", "missing": "none"}
     survival = rows[["patient_id"]].assign(**key, horizon=365.0, survival=[0.2, 0.4, 0.6, 0.8])
-    run = replace(finished, predictions=rows.assign(**key), survival=survival)
+    run = replace(finished, predictions=rows.assign(**key, seed=1, fold=0, risk=1.0), survival=survival)
     table = calibration.data(run, COHORT)
     assert table.predicted.item() == pytest.approx(0.5)
     assert table.observed.item() == pytest.approx(3 / 4 * 2 / 3)
@@ -225,6 +225,7 @@ def test_calibration_by_hand(finished: RunFolder):
 def test_beyond_the_last_follow_up_nothing_is_observed(finished: RunFolder):
     rows = pd.DataFrame({"patient_id": list("ab"), "time": [100.0, 200.0], "event": [True, False], "cohort": COHORT})
     survival = rows[["patient_id"]].assign(cohort=COHORT, label="m", missing="none", horizon=365.0, survival=0.5)
+    rows = rows.assign(label="m", missing="none", seed=1, fold=0, risk=1.0)
     assert calibration.data(replace(finished, predictions=rows, survival=survival), COHORT).empty
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from prognos.report.figures.kaplan_meier import p_in_words, stratified_p_value
-from prognos.report.risk_groups import risk_groups
+from prognos.report.risk_groups import patterns, repeats, risk_groups
 from prognos.report.run_folder import RunFolder
 
 
@@ -68,3 +68,13 @@ def test_differences_between_folds_alone_give_no_small_p_value():
 def test_a_p_value_is_never_written_as_zero():
     assert p_in_words(1e-30) == "p < 0.0001"
     assert p_in_words(0.0123) == "p = 0.012"
+
+
+def test_a_model_that_reads_none_of_what_is_missing_stands_once(finished: RunFolder):
+    complete = run_with(finished, [(1, 0, "a", 1.0, 0.5), (1, 0, "b", 0.0, 0.5)]).predictions
+    parts = [complete, complete.assign(label="n")]
+    parts.append(complete.iloc[::-1].assign(missing="omics"))  # the same risks in another order
+    parts.append(complete.assign(label="n", missing="omics", risk=complete.risk + 1e-9))
+    run = replace(finished, predictions=pd.concat(parts, ignore_index=True))
+    assert repeats(run, "c") == {("m", "omics")}
+    assert patterns(run, "c") == [("m", "none"), ("n", "none"), ("n", "omics")]

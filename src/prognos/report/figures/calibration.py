@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from prognos.metrics.kaplan_meier import kaplan_meier
 from prognos.report.figures.style import COLOURS, FAINT, MARKERS, sheet, styled, years
-from prognos.report.risk_groups import panel_name
+from prognos.report.risk_groups import panel_name, repeats
 from prognos.report.run_folder import RunFolder, missing_in_words
 from prognos.report.run_tables import CALIBRATION_HORIZONS
 
@@ -27,7 +27,10 @@ def data(run: RunFolder, cohort: str) -> pd.DataFrame:
     seen = run.predictions[run.predictions.cohort == cohort].drop_duplicates("patient_id")[["patient_id", "time", "event"]]
     predicted = predicted.merge(seen, on="patient_id").dropna(subset=["survival", "time"])
     pieces = []
+    repeated = repeats(run, cohort)
     for (name, missing, horizon), patients in predicted.groupby(["label", "missing", "horizon"], sort=False):
+        if (name, missing) in repeated:
+            continue
         nearest = min(CALIBRATION_HORIZONS, key=lambda days: abs(days - horizon))
         panel = panel_name(name, missing_in_words(missing))
         pieces.append(_groups(patients, nearest).assign(panel=panel, horizon=nearest))

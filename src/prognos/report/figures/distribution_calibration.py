@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from prognos.report.figures.kaplan_meier import p_in_words
 from prognos.report.figures.style import COLOURS, FAINT, INK, sheet, styled
-from prognos.report.risk_groups import panel_name
+from prognos.report.risk_groups import panel_name, repeats
 from prognos.report.run_folder import RunFolder, missing_in_words
 
 COLUMNS = ["panel", "low", "high", "share", "lowest", "highest", "even", "p"]
@@ -19,8 +19,10 @@ def data(run: RunFolder, cohort: str) -> pd.DataFrame:
     """
     rows = run.distribution_calibration
     rows = rows[(rows.cohort == cohort) & rows.share.notna()]
-    pieces = []
+    pieces, repeated = [], repeats(run, cohort)
     for (label, missing), part in rows.groupby(["label", "missing"], sort=False):
+        if (label, missing) in repeated:
+            continue
         bins = part.groupby(["low", "high"], as_index=False).share.agg(["mean", "min", "max"])
         bins = bins.rename(columns={"mean": "share", "min": "lowest", "max": "highest"})
         p = float(part.drop_duplicates("seed").p.median())
