@@ -171,20 +171,28 @@ def told(answer: Answer, patient: str) -> str:
     return "\n".join([f"patient {patient}", *(f"  {name.lower()}: {text}" for name, text in facts_of(answer, patient))])
 
 
+def chance_in_words(share: float) -> str:
+    """A probability in per cent, never as certain as 0% or 100%; empty for NaN."""
+    if np.isnan(share):
+        return ""
+    return "over 99%" if share > 0.99 else "under 1%" if share < 0.01 else f"{share:.0%}"
+
+
 def facts_of(answer: Answer, patient: str) -> list[tuple[str, str]]:
     """Risk, group, place, curve, what was missing, what is unusual: a name and a text each."""
     row = answer.table.set_index("patient_id").loc[patient]
     curve = answer.survival[answer.survival["patient_id"] == patient]
     free = []
     for year in (1, 3, 5):
-        share, low, high = (float(np.interp(365.0 * year, curve["horizon"], curve[name])) for name in ("survival", "low", "high"))
-        free.append(f"{share:.0%} at {year} y" + ("" if np.isnan(low) else f" ({low:.0%} to {high:.0%})"))
+        ends = (float(np.interp(365.0 * year, curve["horizon"], curve[name])) for name in ("survival", "low", "high"))
+        share, low, high = map(chance_in_words, ends)
+        free.append(f"{share} at {year} y" + (f" ({low} to {high})" if low and (low, high) != (share, share) else ""))
     of = f"{answer.n_models} fitted models" if answer.n_models > 1 else ""
     drawn = f"{DRAWS} draws of what is missing, which is not all that is unknown" if patient in answer.drawn else ""
     over = " and ".join(part for part in (of, drawn) if part)
     spread = "" if np.isnan(row["low"]) else f" ({row['low']:.3f} to {row['high']:.3f} over {over})"
     classes = answer.subtypes[answer.subtypes["patient_id"] == patient]
-    subtype = ", ".join(f"{row['class']} {row['probability']:.0%}" for _, row in classes.iterrows())
+    subtype = ", ".join(f"{row['class']} {chance_in_words(row['probability'])}" for _, row in classes.iterrows())
     facts = [
         ("Risk", f"{row['risk']:.3f}{spread}"),
         ("Group", f"{row['group']} (above or below the median risk that a model gave those it was trained on)"),

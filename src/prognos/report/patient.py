@@ -63,7 +63,7 @@ def curve_figure(curve: pd.DataFrame, answer: Answer) -> Figure:
     axes.step(years, list(answer.marginal), where="post", color=FAINT, linestyle="--", linewidth=1.1, label="training patients")
     axes.set(xlim=(0, YEARS), ylim=(0, 1.02), xlabel="years")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(loc="upper right")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1.0, handlelength=1.8)
     return figure
 
 

@@ -304,3 +304,8 @@ def test_the_file_of_a_patient_holds_what_is_known_and_null_for_the_rest(cohort,
     assert len(said["survival"]) == len(set(prediction.HORIZONS)) == len(answer.marginal)
     assert said["model"]["label"] == "coin"
     assert said["notice"] == "Research software: not for decisions about a patient."
+
+
+def test_no_chance_is_told_as_certain():
+    told = [answers.chance_in_words(share) for share in (0.0, 0.0099, 0.01, 0.5, 0.99, 0.9951, 1.0, float("nan"))]
+    assert told == ["under 1%", "under 1%", "1%", "50%", "99%", "over 99%", "over 99%", ""]
