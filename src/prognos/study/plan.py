@@ -130,10 +130,20 @@ def make_plan(recipe: Recipe, cohorts: Mapping[str, Cohort], folds: Mapping[str,
                         kept = replace(job, missing=fed, reported=True) if (job.model, job.variant) == (model, variant) else job
                         if kept.folder not in jobs or kept.reported:
                             jobs[kept.folder] = kept
-    notes = dict.fromkeys(note for own in settings.values() for note in own.notes)
+    notes = dict.fromkeys([*(note for own in settings.values() for note in own.notes), *_without_subtypes(jobs.values(), cohorts)])
     order = {pair: number for number, pair in enumerate(settings)}
     ordered = sorted(jobs.values(), key=lambda job: _position(job, tuple(cohorts), order, recipe.study.seeds))
     return Plan(tuple(ordered), tuple(not_applicable), tuple(notes))
+
+
+def _without_subtypes(jobs: Iterable[Job], cohorts: Mapping[str, Cohort]) -> list[str]:
+    """Which models that learn subtypes too have none to learn."""
+    pairs = dict.fromkeys((job.model, job.cohort) for job in jobs if job.reported and needs_in(job.model, job.config).subtype)
+    return [
+        f"{model} learns survival alone on {cohort}: no subtypes are named (cohort.subtype = a column of clinical.csv)"
+        for model, cohort in pairs
+        if not cohorts[cohort].subtype_classes
+    ]
 
 
 def check_names(recipe: Recipe) -> None:

@@ -1,5 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from prognos.config import ConfigError, make_recipe, read_recipe
@@ -131,6 +133,13 @@ def test_a_model_that_repeats_a_fault_of_its_published_code_is_stamped(plan_of):
         "otsurv@old repeats a fault of its published code (ramp = legacy): read its numbers with that in mind.",
         "transmil-paper repeats a fault of its published code (zeros_in_front = True): read its numbers with that in mind.",
     )
+
+
+def test_a_model_of_subtypes_without_any_says_that_it_learns_survival_alone(plan_of, cohort):
+    said = "mcti learns survival alone on small: no subtypes are named (cohort.subtype = a column of clinical.csv)"
+    assert said in plan_of(recipe_of(["snn", "mcti"])).notes
+    labelled = replace(cohort, subtype=pd.Series("a", index=cohort.patients), subtype_classes=("a", "b"))
+    assert said not in plan_of(recipe_of(["snn", "mcti"]), own=labelled).notes
 
 
 def test_a_models_own_section_is_the_last_word_on_its_training():
