@@ -299,7 +299,7 @@ def test_prototypes_that_have_fallen_together_are_counted_and_said(study_of, mon
         "collapsed": 1,
     }
     assert (
-        "small: in 1 of 2 fits of snn one prototype takes 95% of the tokens of histology or more first: the prototypes have fallen together"
+        "small: in 1 of 2 fits of snn one prototype takes 95% of the tokens of histology or more first: the prototypes tell hardly a token from another"
         in facts["warnings"]
     )
 
