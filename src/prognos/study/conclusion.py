@@ -204,7 +204,7 @@ def _prototypes(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
 def _fallen(in_use: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which models' prototypes have fallen together."""
-    said = "{}: in {} of {} fits of {} one prototype takes {:.0%} of the tokens of {} or more first: the prototypes tell hardly a token from another"
+    said = "{}: in {} of {} fits of {} one prototype takes {:.0%} of the tokens of {} or more first: they tell hardly a token from another"
     return [
         said.format(row["cohort"], row["collapsed"], row["fits"], _label(row["model"], row["variant"]), COLLAPSED, row["modality"])
         for row in in_use

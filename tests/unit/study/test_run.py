@@ -298,10 +298,8 @@ def test_prototypes_that_have_fallen_together_are_counted_and_said(study_of, mon
         "largest": 0.685,
         "collapsed": 1,
     }
-    assert (
-        "small: in 1 of 2 fits of snn one prototype takes 95% of the tokens of histology or more first: the prototypes tell hardly a token from another"
-        in facts["warnings"]
-    )
+    told = "one prototype takes 95% of the tokens of histology or more first: they tell hardly a token from another"
+    assert f"small: in 1 of 2 fits of snn {told}" in facts["warnings"]
 
 
 def test_the_canary_stands_beside_the_result_with_permuted_labels(study_of, cohort):
