@@ -16,7 +16,7 @@ import statistics
 import time
 from typing import Any
 
-from sides import Side, answer_each
+from sides import Side, answer_each, apply_settings
 
 D_PATCH, SIZES, SEED, TOLERANCE = 1024, (82, 323, 514, 443, 1535, 450), 0, 1e-5
 SIDES = ("stock", "equal", "ours")
@@ -59,15 +59,9 @@ def plain_loss(model: Any, bag: Any, survival: Any) -> Any:
 
 def serve(side: str, patches: int, patients: int) -> None:
     """Answer with the time of a step, or with its loss and some gradients."""
-    if side != "stock":
-        from prognos import runtime
-
-        runtime.prepare_environment()
+    apply_settings(stock=side == "stock")
     import torch
 
-    torch.set_num_threads(1)
-    if side != "stock":
-        runtime.apply_host_settings(threads=1)
     from prognos.models import entry_of
     from prognos.types import Bag, InputShape, Progress, Survival, Tokens
 

@@ -17,7 +17,7 @@ import statistics
 import time
 from typing import Any
 
-from sides import Side, answer_each
+from sides import Side, answer_each, apply_settings
 
 HEADS, ITERATIONS, SEED = 8, 6, 0
 SIDES = ("stock", "equal", "ours")
@@ -79,15 +79,9 @@ def plain_vector(encoder: Any, tokens: Any) -> Any:
 
 def serve(side: str, n: int, d_model: int, landmarks: int) -> None:
     """Answer questions from the parent process, one line of JSON each, until it has no more."""
-    if side != "stock":
-        from prognos import runtime
-
-        runtime.prepare_environment()
+    apply_settings(stock=side == "stock")
     import torch
 
-    torch.set_num_threads(1)
-    if side != "stock":
-        runtime.apply_host_settings(threads=1)
     from prognos.nn.transmil import TransMILEncoder
 
     torch.manual_seed(SEED)

@@ -36,6 +36,19 @@ class Side:
         self._process.communicate()
 
 
+def apply_settings(stock: bool) -> None:
+    """One thread; torch as it comes, or the settings that prognos applies. Call it before anything imports torch."""
+    if not stock:
+        from prognos import runtime
+
+        runtime.prepare_environment()
+    import torch
+
+    torch.set_num_threads(1)
+    if not stock:
+        runtime.apply_host_settings(threads=1)
+
+
 def answer_each(answer: Callable[[Any], Any]) -> None:
     """In a side's process: answer the questions of the other until it has no more."""
     for line in sys.stdin:

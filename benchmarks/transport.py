@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from sides import Side, answer_each
+from sides import Side, answer_each, apply_settings
 
 BATCH, TOKENS, PROTOTYPES = 32, 4146, 32
 KL_WEIGHT = EPSILON = 0.1
@@ -102,15 +102,7 @@ def cpu_milliseconds(call: Callable[[], Any]) -> float:
 
 def serve(side: str) -> None:
     """Answer questions from the parent process, one line of JSON each, until it has no more."""
-    if side == "ours":
-        from prognos import runtime
-
-        runtime.prepare_environment()
-    import torch
-
-    torch.set_num_threads(1)
-    if side == "ours":
-        runtime.apply_host_settings(threads=1)
+    apply_settings(stock=side != "ours")
     cost = clustered_costs()
     prototypes_first = cost.transpose(1, 2).contiguous().transpose(1, 2)
 

@@ -170,7 +170,7 @@ def _collapse(family: Sequence[PatchMap], assigned: Int[np.ndarray, " patches"] 
     if share < COLLAPSED:
         return []
     first = family[int(counts.argmax())]
-    others = f"the {len(family)} {first.family}s have fallen together, and their maps tell no patch from another"
+    others = f"the {len(family)} {first.family}s tell hardly a patch from another, nor do their maps"
     return [f"{first.name} takes {share:.0%} of the patches first: {others}."]
 
 

@@ -136,8 +136,8 @@ def evidence_alarms(run: RunFolder, cohort: str) -> list[str]:
         if fallen:
             tokens = TOKENS.get(str(modality), str(modality))
             said.append(
-                f"In {fallen} of {len(rows)} fits of {label} one prototype takes {COLLAPSED:.0%} of the {tokens} or more first: the "
-                "prototypes have fallen together, and what is drawn of them tells no token from another"
+                f"In {fallen} of {len(rows)} fits of {label} one prototype takes {COLLAPSED:.0%} of the {tokens} or more first: they "
+                "tell hardly a token from another, nor does what is drawn of them"
             )
     fits = of_cohort(run, "fits", cohort).dropna(subset=["unexplained"])
     for label, rows in fits[fits.unexplained > INCOMPLETE].groupby("label", sort=False):

@@ -19,7 +19,8 @@ from prognos.study.comparison import Assessment, assess
 from prognos.study.fold import SIMILARITIES, SUBTYPES, told_of
 from prognos.study.gene_groups import GENE_GROUP_SETS, GENE_GROUPS
 from prognos.study.oracle import ORACLE
-from prognos.study.plan import BASE, Job, Plan, reference_of
+from prognos.study.plan import Job, Plan, reference_of
+from prognos.study.scoring import named
 from prognos.study.study import read_table
 
 SIMULATED = "truth.json"
@@ -134,7 +135,7 @@ def _counted(what: str, folder: Path, jobs: Sequence[Job]) -> list[tuple[str, in
     alike: dict[tuple[str, str, int, int], list[str]] = {}
     for (model, variant, cohort, pattern), (found, tested) in counts.items():
         if found:
-            alike.setdefault((cohort, pattern, found, tested), []).append(_label(model, variant))
+            alike.setdefault((cohort, pattern, found, tested), []).append(named((model, variant)))
     return [
         (f"{cohort}: {', '.join(names)}{'' if pattern == 'none' else f' without {pattern}'}", found, tested)
         for (cohort, pattern, found, tested), names in alike.items()
@@ -203,17 +204,13 @@ def _prototypes(folder: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
 
 def _fallen(in_use: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which models' prototypes have fallen together."""
+    """Which models have prototypes of which one takes nearly all tokens."""
     said = "{}: in {} of {} fits of {} one prototype takes {:.0%} of the tokens of {} or more first: they tell hardly a token from another"
     return [
-        said.format(row["cohort"], row["collapsed"], row["fits"], _label(row["model"], row["variant"]), COLLAPSED, row["modality"])
+        said.format(row["cohort"], row["collapsed"], row["fits"], named((row["model"], row["variant"])), COLLAPSED, row["modality"])
         for row in in_use
         if row["collapsed"]
     ]
-
-
-def _label(model: str, variant: str) -> str:
-    return model if variant == BASE else f"{model}@{variant}"
 
 
 def _median_of(name: str, rows: Sequence[Mapping[str, Any]]) -> float | None:

@@ -12,6 +12,7 @@ from prognos.config import ConfigError, Recipe, Variant, bind, merged, unknown
 from prognos.metrics import METRICS
 from prognos.models import MODELS
 from prognos.models.contract import Needs
+from prognos.study.scoring import named
 from prognos.tokens.inputs import InputsConfig
 from prognos.tokens.missing import Pattern, parse_pattern
 from prognos.training.recipe import TrainingConfig
@@ -199,9 +200,8 @@ def settings_of(recipe: Recipe, model: str, variant: str) -> Settings:
     bind(TrainingConfig, {**entry.training, **training}, f"[training] of {model}")
     bind(InputsConfig, {**entry.inputs, **inputs}, f"[tokens] and [omics] of {model}")
     notes = (*_kept(model, "training", recipe.training, entry.training, own), *_kept(model, "inputs", common, entry.inputs, own))
-    label = model if variant == BASE else f"{model}@{variant}"
     warning = "{} repeats a fault of its published code ({}): read its numbers with that in mind."
-    stamps = (warning.format(label, setting) for setting in bound.as_released)
+    stamps = (warning.format(named((model, variant)), setting) for setting in bound.as_released)
     return Settings(config, training, inputs, (*notes, *stamps))
 
 

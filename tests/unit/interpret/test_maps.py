@@ -74,7 +74,7 @@ def test_a_map_that_is_the_same_everywhere_is_said_and_tells_nothing(one_slide):
 def test_prototypes_that_have_fallen_together_are_said_to_tell_nothing(one_slide):
     first, second = torch.full((4,), 0.6) + 0.01 * torch.arange(4.0), torch.full((4,), 0.4)
     together = (PatchMap("prototype 1", "", first, "prototype"), PatchMap("prototype 2", "", second, "prototype"))
-    text = "prototype 1 takes 100% of the patches first: the 2 prototypes have fallen together, and their maps tell no patch from another."
+    text = "prototype 1 takes 100% of the patches first: the 2 prototypes tell hardly a patch from another, nor do their maps."
     assert text in maps_of(Shows(*together), "tta", one_slide, BAG, PREDICTION).notes
     apart = (together[0], PatchMap("prototype 2", "", torch.tensor([0.9, 0.9, 0.1, 0.1]), "prototype"))
     assert maps_of(Shows(*apart), "tta", one_slide, BAG, PREDICTION).notes == ()
